@@ -1,0 +1,52 @@
+# Two commands do everything on a fresh machine: `make quickstart` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export HF_HUB_OFFLINE = 1
+export TOKENIZERS_PARALLELISM = false
+
+.PHONY: help env quickstart test check docs bench reliability clean
+
+help:
+	@echo "make quickstart   environment, default model, the banking example to a verdict and a report"
+	@echo "make test         environment, linters, type and layer checks, the whole test suite"
+	@echo "make check        linters, types and layers only"
+	@echo "make docs         the documentation site below site/"
+	@echo "make bench        side-by-side timings against peers (long)"
+	@echo "make reliability  long kill, corruption and fuzzing runs (long)"
+
+env: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $(READY)
+
+quickstart: env
+	$(BIN)/luthier models pull smollm2-135m-instruct
+	cd examples/banking-intents && ../../$(BIN)/luthier run
+
+check: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+test: check
+	$(BIN)/luthier models pull smollm2-135m-instruct
+	$(BIN)/luthier models pull minilm-l6
+	$(BIN)/python -m pytest
+
+docs: env
+	$(BIN)/mkdocs build --strict
+
+bench: env
+	$(BIN)/python -m benchmarks.run
+
+reliability: env
+	$(BIN)/python -m reliability.run
+
+clean:
+	rm -rf $(VENV) site .pytest_cache .ruff_cache .import_linter_cache

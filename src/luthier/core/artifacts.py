@@ -1,0 +1,100 @@
+"""The artifact types: what each kind of finished stage says about itself (`record.json: result`).
+
+One decision: the types live here and not with their stages, so that a stage can name its input by type
+without knowing who makes it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from luthier.core.stage import Artifact
+
+
+class BaseModel(Artifact):
+    """A pretrained model in a local folder of safetensors (read-only, outside the store)."""
+
+    name: str
+    folder: str
+    weights_sha256: str
+    architecture: str
+    num_parameters: int
+    context_length: int
+    licence: str
+    source: str
+
+
+class Dataset(Artifact):
+    """Rows in JSONL files by split (`any`, `train`, `validation`, `test`), with `ledger.jsonl` beside them."""
+
+    kind: str
+    files: dict[str, str]
+    counts: dict[str, int]
+    labels: tuple[str, ...] = ()
+    ledger: dict[str, int] = {}
+    findings: int = 0
+
+
+class Prepared(Artifact):
+    """Tokenised training and validation rows (`<split>.npz`), the renderer, lengths and the ledger so far."""
+
+    renderer_hash: str
+    counts: dict[str, int]
+    tokens: dict[str, int]
+    trained_tokens: dict[str, int]
+    max_length: int
+    labels: tuple[str, ...] = ()
+
+
+class Checkpoint(Artifact):
+    """A trained adapter in `adapter/` (PEFT format) with the renderer in `renderer/`."""
+
+    base: str
+    base_folder: str
+    base_sha256: str
+    method: dict[str, Any]
+    renderer_hash: str
+    engine: str
+    steps: int
+    best_step: int
+    best: dict[str, float]
+    stopped: str
+    num_trainable: int
+    trained_tokens: int
+    adapter_sha256: str
+
+
+class Prompting(Artifact):
+    """How the base is asked, chosen on validation rows: `prompting.json` and every candidate's figures."""
+
+    chosen: str
+    metric: str
+    validation: dict[str, float]
+
+
+class Predictions(Artifact):
+    """One model's answers to one split (`predictions.jsonl`) and their scores with intervals."""
+
+    model: str
+    split: str
+    metric: str
+    num_rows: int
+    scores: dict[str, dict[str, float]]
+    seconds: float = 0.0
+
+
+class Verdict(Artifact):
+    """The paired comparison on sealed rows: DESIGN section 6."""
+
+    decision: str
+    metric: str
+    baseline: float
+    tuned: float
+    effect: float
+    interval: tuple[float, float]
+    p: float
+    test: str
+    num_rows: int
+    minimum_detectable_effect: float
+    alpha: float = 0.05
+    sentence: str = ""

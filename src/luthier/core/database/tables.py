@@ -1,0 +1,69 @@
+"""The tables: an index over artifacts and runs, and the append-only facts that no artifact holds.
+
+One decision: nothing here is the only copy of a result; artifacts carry their own records, so the index
+can be rebuilt, while looks, aliases and events are append-only.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Float, ForeignKey, Integer, MetaData, String, Table, Text, UniqueConstraint
+
+HEAD = "0001"
+metadata = MetaData()
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("created", String(40), nullable=False),
+    Column("finished", String(40)),
+    Column("decision", String(20)),
+    Column("sentence", Text),
+    Column("root_key", String(64), nullable=False),
+)
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("stage", String(80), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("created", String(40), nullable=False),
+)
+run_artifacts = Table(
+    "run_artifacts",
+    metadata,
+    Column("run", Integer, ForeignKey("runs.number"), primary_key=True),
+    Column("role", String(80), primary_key=True),
+    Column("key", String(64), nullable=False),
+)
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("key", String(64), nullable=False),
+    Column("created", String(40), nullable=False),
+)
+looks = Table(
+    "looks",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("rows_id", String(64), nullable=False, index=True),
+    Column("what", String(64), nullable=False),
+    Column("run", Integer),
+    Column("reason", Text),
+    Column("created", String(40), nullable=False),
+    UniqueConstraint("rows_id", "what"),
+)
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run", Integer),
+    Column("kind", String(40), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created", String(40), nullable=False),
+)

@@ -1,0 +1,137 @@
+"""One decoder layer by hand: forward, and the backward that forms adapter gradients and the input's gradient.
+
+One decision: what is cheap to compute again (norms, SwiGLU) is not saved; frozen weights get no gradient;
+a layer that is asked for few rows computes q, o and the MLP on those rows only (keys and values on all).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from luthier.engine.fast.architecture import Architecture
+from luthier.engine.fast.weights import Block, Linear
+from luthier.engine.kernels.attention import Attended, attend, attend_backward
+from luthier.engine.kernels.norm import rms_apply, rms_backward, rms_scale, rotate, rotate_backward
+from luthier.engine.kernels.segments import AttentionPlan
+
+Rotary = tuple[torch.Tensor, torch.Tensor]
+KeyValue = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(slots=True)
+class Saved:
+    """What a layer's backward needs. h: [T, hidden]; q, k, v: [rows, heads, head_dim], rotated; mid: [Tq, hidden]."""
+
+    h: torch.Tensor
+    q: torch.Tensor
+    k: torch.Tensor
+    v: torch.Tensor
+    q_raw: torch.Tensor | None
+    k_raw: torch.Tensor | None
+    attended: Attended
+    mid: torch.Tensor
+    gate_up: torch.Tensor
+
+
+def block_forward(
+    block: Block, arch: Architecture, h: torch.Tensor, rotary: Rotary, plan: AttentionPlan, prefix: KeyValue | None = None
+) -> tuple[torch.Tensor, Saved]:
+    """h: [T, hidden] -> [Tq, hidden] for the plan's query rows, and what the backward needs."""
+    x = rms_apply(h, rms_scale(h, arch.eps), block.input_norm)
+    rows = plan.rows
+    q_raw = project(block.linears["q"], x if rows is None else x[rows]).view(-1, arch.heads, arch.head_dim)
+    kv = project(block.linears["kv"], x).view(len(h), 2 * arch.kv_heads, arch.head_dim)
+    k_raw, v = kv[:, : arch.kv_heads], kv[:, arch.kv_heads :]
+    at_rows = rotary if rows is None else (rotary[0][rows], rotary[1][rows])
+    q = rotate(_head_norm(q_raw, block.q_norm, arch.eps), *at_rows)
+    k = rotate(_head_norm(k_raw, block.k_norm, arch.eps), *rotary)
+    attended = attend(q, k, v, plan, prefix)
+    o = attended.out.view(len(q), -1)
+    mid = torch.addmm(h if rows is None else h[rows], o, block.linears["o"].weight.t())
+    y = rms_apply(mid, rms_scale(mid, arch.eps), block.post_norm)
+    gate_up = project(block.linears["gate_up"], y)
+    gate, up = gate_up.chunk(2, dim=1)
+    out = torch.addmm(mid, F.silu(gate).mul_(up), block.linears["down"].weight.t())
+    keep_raw = block.q_norm is not None
+    return out, Saved(h, q, k, v, q_raw if keep_raw else None, k_raw if keep_raw else None, attended, mid, gate_up)
+
+
+def project(linear: Linear, x: torch.Tensor) -> torch.Tensor:
+    """x @ weight.T + bias."""
+    return F.linear(x, linear.weight, linear.bias)
+
+
+def _head_norm(x: torch.Tensor, weight: torch.Tensor | None, eps: float) -> torch.Tensor:
+    return x if weight is None else rms_apply(x, rms_scale(x, eps), weight)
+
+
+def block_backward(
+    block: Block, arch: Architecture, d_out: torch.Tensor, saved: Saved, rotary: Rotary, plan: AttentionPlan, needs_input: bool
+) -> torch.Tensor | None:
+    """Add the adapters' gradients of this layer; returns the gradient of `h`, [T, hidden], when it is needed."""
+    d_mid = _mlp_backward(block, arch, d_out, saved)
+    d_o = d_mid @ block.linears["o"].weight
+    _adapter_gradients(block.linears["o"], saved.attended.out.view(len(d_mid), -1), d_mid)
+    d_q, d_k, d_v = attend_backward(d_o.view_as(saved.q), saved.q, saved.k, saved.v, saved.attended, plan)
+    rows = plan.rows
+    at_rows = rotary if rows is None else (rotary[0][rows], rotary[1][rows])
+    d_q = _head_norm_backward(rotate_backward(d_q, *at_rows), saved.q_raw, block.q_norm, arch.eps)
+    d_k = _head_norm_backward(rotate_backward(d_k, *rotary), saved.k_raw, block.k_norm, arch.eps)
+    d_q, d_kv = d_q.flatten(1), torch.cat([d_k, d_v], dim=1).flatten(1)
+    scale = rms_scale(saved.h, arch.eps)
+    x = rms_apply(saved.h, scale, block.input_norm)
+    _adapter_gradients(block.linears["q"], x if rows is None else x[rows], d_q)
+    _adapter_gradients(block.linears["kv"], x, d_kv)
+    if not needs_input:
+        return None
+    d_x = d_kv @ block.linears["kv"].weight
+    if rows is None:
+        d_x.addmm_(d_q, block.linears["q"].weight)
+        return rms_backward(d_x, saved.h, scale, block.input_norm).add_(d_mid)
+    d_x.index_add_(0, rows, d_q @ block.linears["q"].weight)
+    return rms_backward(d_x, saved.h, scale, block.input_norm).index_add_(0, rows, d_mid)
+
+
+def _mlp_backward(block: Block, arch: Architecture, d_out: torch.Tensor, saved: Saved) -> torch.Tensor:
+    """Gradient of the MLP's input branch plus the residual: d(mid)."""
+    gate, up = saved.gate_up.chunk(2, dim=1)
+    act = F.silu(gate)
+    d_act = d_out @ block.linears["down"].weight
+    if block.linears["down"].adapters:
+        _adapter_gradients(block.linears["down"], act * up, d_out)
+    d_gate_up = torch.empty_like(saved.gate_up)
+    d_gate, d_up = d_gate_up.chunk(2, dim=1)
+    torch.mul(d_act, act, out=d_up)
+    torch.ops.aten.silu_backward.grad_input(d_act.mul_(up), gate, grad_input=d_gate)
+    scale = rms_scale(saved.mid, arch.eps)
+    linear = block.linears["gate_up"]
+    if linear.adapters:
+        _adapter_gradients(linear, rms_apply(saved.mid, scale, block.post_norm), d_gate_up)
+    return rms_backward(d_gate_up @ linear.weight, saved.mid, scale, block.post_norm).add_(d_out)
+
+
+def _head_norm_backward(d_y: torch.Tensor, raw: torch.Tensor | None, weight: torch.Tensor | None, eps: float) -> torch.Tensor:
+    if raw is None or weight is None:
+        return d_y
+    return rms_backward(d_y, raw, rms_scale(raw, eps), weight)
+
+
+def _adapter_gradients(linear: Linear, x: torch.Tensor, d_y: torch.Tensor) -> None:
+    """dB += s dY^T (X A^T) and dA += s (dY B)^T X for each adapter of a group (x: [T, in], d_y: [T, out])."""
+    if not linear.adapters:
+        return
+    ranks = [len(adapter.a) for adapter in linear.adapters]
+    xa = x @ torch.cat([adapter.a.detach() for adapter in linear.adapters]).t()
+    d_xa = torch.empty_like(xa)
+    for adapter, xa_part, d_part in zip(linear.adapters, xa.split(ranks, 1), d_xa.split(ranks, 1), strict=True):
+        d_columns = d_y[:, adapter.columns]
+        torch.mm(d_columns, adapter.b.detach(), out=d_part)
+        assert adapter.b.grad is not None
+        adapter.b.grad.addmm_(d_columns.t(), xa_part, alpha=adapter.scale)
+    d_a = d_xa.t() @ x
+    for adapter, part in zip(linear.adapters, d_a.split(ranks, 0), strict=True):
+        assert adapter.a.grad is not None
+        adapter.a.grad.add_(part, alpha=adapter.scale)

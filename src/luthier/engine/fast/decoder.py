@@ -1,0 +1,92 @@
+"""The stack of decoder layers over a pack: hidden rows forward, adapter gradients backward.
+
+One decision: nothing below the lowest adapted layer is saved or differentiated, and the last layer gives
+only the rows that somebody needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from luthier.engine.fast.architecture import Architecture
+from luthier.engine.fast.block import KeyValue, Rotary, Saved, block_backward, block_forward
+from luthier.engine.fast.weights import Weights
+from luthier.engine.kernels.norm import rms_apply, rms_backward, rms_scale, rotary_angles
+from luthier.engine.kernels.segments import AttentionPlan, plan_attention
+from luthier.engine.trees.pack import Pack
+
+
+@dataclass(slots=True)
+class Run:
+    """One forward pass. hidden: [U, hidden] after the final norm, for the needed rows, ascending.
+
+    keys_values: per layer, rotated keys and values [T, kv_heads, head_dim], where they were asked for.
+    """
+
+    hidden: torch.Tensor
+    last: torch.Tensor
+    wanted: torch.Tensor
+    saved: list[Saved | None]
+    rotary: Rotary
+    inner: AttentionPlan
+    final: AttentionPlan
+    keys_values: list[KeyValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """What a forward pass keeps: for a backward, or keys and values for a cache."""
+
+    backward: bool = False
+    keys_values: bool = False
+
+
+class Decoder:
+    """Weights and the two passes over them."""
+
+    def __init__(self, arch: Architecture, weights: Weights) -> None:
+        self.arch, self.weights = arch, weights
+        self.dtype = weights.norm.dtype
+        self._inverse_frequency = torch.tensor(arch.inverse_frequency, dtype=torch.float32)
+        trainable = [i for i, block in enumerate(weights.blocks) if block.trainable]
+        self.lowest_trainable = trainable[0] if trainable else arch.layers
+
+    def rotary(self, positions: torch.Tensor) -> Rotary:
+        """cos and sin of the positions, [T, 1, head_dim / 2]."""
+        return rotary_angles(self._inverse_frequency, positions, 1.0, self.dtype)
+
+    def forward(self, pack: Pack, needed: np.ndarray, keep: Keep, prefix: list[KeyValue] | None = None) -> Run:
+        """Hidden rows `needed` (ascending pack rows). prefix: per layer, the keys and values of `pack.skip` shared tokens."""
+        inner = plan_attention(pack.nodes)
+        final = plan_attention(pack.nodes, needed)
+        rotary = self.rotary(torch.from_numpy(pack.positions))
+        h = self.weights.embed[torch.from_numpy(pack.tokens)]
+        saved: list[Saved | None] = []
+        keys_values: list[KeyValue] = []
+        for i, block in enumerate(self.weights.blocks):
+            plan = final if i == self.arch.layers - 1 else inner
+            h, state = block_forward(block, self.arch, h, rotary, plan, prefix[i] if prefix else None)
+            if keep.keys_values:
+                keys_values.append((state.k, state.v))
+            saved.append(state if keep.backward and i >= self.lowest_trainable else None)
+        assert final.rows is not None
+        wanted = torch.searchsorted(final.rows, torch.from_numpy(needed))
+        last = h[wanted]
+        hidden = rms_apply(last, rms_scale(last, self.arch.eps), self.weights.norm)
+        return Run(hidden, last, wanted, saved, rotary, inner, final, keys_values)
+
+    def backward(self, run: Run, d_hidden: torch.Tensor) -> None:
+        """Add the gradients of all adapters given that of `run.hidden`. Frees what the run saved, layer by layer."""
+        d_last = rms_backward(d_hidden, run.last, rms_scale(run.last, self.arch.eps), self.weights.norm)
+        assert run.final.rows is not None
+        d_h: torch.Tensor | None = d_last.new_zeros(len(run.final.rows), self.arch.hidden).index_copy_(0, run.wanted, d_last)
+        for i in range(self.arch.layers - 1, self.lowest_trainable - 1, -1):
+            state, block = run.saved[i], self.weights.blocks[i]
+            assert state is not None
+            assert d_h is not None
+            plan = run.final if i == self.arch.layers - 1 else run.inner
+            d_h = block_backward(block, self.arch, d_h, state, run.rotary, plan, i > self.lowest_trainable)
+            run.saved[i] = None

@@ -1,0 +1,156 @@
+"""Weights of a frozen decoder, read straight from safetensors, and the same with LoRA merged in.
+
+One decision: the base stays in its stored precision; products use a merged copy in the compute dtype
+(W + scale * B @ A), rebuilt when the adapter moves. Merging is exact in float32 and float64 up to rounding.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from luthier.core.errors import CorruptArtifact, EngineRefused, UserError
+from luthier.engine.fast.architecture import Architecture
+from luthier.engine.lora import a_name, b_name
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "q": ("self_attn.q_proj",),
+    "kv": ("self_attn.k_proj", "self_attn.v_proj"),
+    "o": ("self_attn.o_proj",),
+    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
+    "down": ("mlp.down_proj",),
+}
+"""Linear layers that read the same input are one product, their outputs side by side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """One linear layer's LoRA: a [rank, in], b [out, rank]; `columns` is its slice of the group's output."""
+
+    a: torch.nn.Parameter
+    b: torch.nn.Parameter
+    scale: float
+    columns: slice
+
+
+@dataclass(slots=True)
+class Linear:
+    """A group of linear layers: weight [out, in] with adapters merged; bias [out] or None."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    parts: tuple[torch.Tensor, ...]
+    adapters: tuple[Adapter, ...]
+
+    def merge(self) -> None:
+        """Bring `weight` up to date with the adapters."""
+        at = 0
+        for part in self.parts:
+            self.weight[at : at + len(part)].copy_(part)
+            at += len(part)
+        for adapter in self.adapters:
+            self.weight[adapter.columns].addmm_(adapter.b.detach(), adapter.a.detach(), alpha=adapter.scale)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One decoder layer."""
+
+    linears: dict[str, Linear]
+    input_norm: torch.Tensor
+    post_norm: torch.Tensor
+    q_norm: torch.Tensor | None
+    k_norm: torch.Tensor | None
+
+    @property
+    def trainable(self) -> bool:
+        return any(linear.adapters for linear in self.linears.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """embed, head: [vocabulary, hidden] in the compute dtype (the same tensor when tied)."""
+
+    embed: torch.Tensor
+    head: torch.Tensor
+    norm: torch.Tensor
+    blocks: tuple[Block, ...]
+
+    def merge(self) -> None:
+        for block in self.blocks:
+            for linear in block.linears.values():
+                if linear.adapters:
+                    linear.merge()
+
+
+def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a folder's safetensors files, in their stored precision. Raises UserError or CorruptArtifact."""
+    index = folder / "model.safetensors.index.json"
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())) if index.is_file() else ["model.safetensors"]
+        tensors: dict[str, torch.Tensor] = {}
+        for name in names:
+            if not (folder / name).is_file():
+                raise UserError("a model folder must hold its weights as safetensors", f"no {name}", str(folder))
+            with safe_open(folder / name, "pt") as f:
+                tensors.update({key: f.get_tensor(key) for key in f.keys()})  # noqa: SIM118 - not a mapping
+    except (SafetensorError, json.JSONDecodeError, KeyError) as err:
+        raise CorruptArtifact(f"the weights in {folder} cannot be read ({err}): fetch or convert the model again") from None
+    return tensors
+
+
+def build_weights(folder: Path, arch: Architecture, dtype: torch.dtype, adapters: Mapping[str, torch.nn.Parameter], scale: float) -> Weights:
+    """Read `folder` and lay the weights out in groups. adapters: A and B by saved name, for the adapted modules."""
+    tensors = read_tensors(folder)
+    _check_stored(tensors, folder)
+    take = _Taker(tensors, folder)
+    embed = take("model.embed_tokens.weight", (arch.vocabulary, arch.hidden)).to(dtype)
+    head = embed if arch.tied else take("lm_head.weight", (arch.vocabulary, arch.hidden)).to(dtype)
+    blocks = tuple(_block(take, arch, f"model.layers.{i}.", dtype, adapters, scale) for i in range(arch.layers))
+    return Weights(embed, head, take("model.norm.weight", (arch.hidden,)).to(dtype), blocks)
+
+
+def _check_stored(tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
+    for name, tensor in tensors.items():
+        if tensor.dtype not in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
+            raise EngineRefused("the fast engine reads float weights", f"{name} in {tensor.dtype}", str(folder), "use engine=reference")
+
+
+@dataclass(frozen=True, slots=True)
+class _Taker:
+    tensors: Mapping[str, torch.Tensor]
+    folder: Path
+
+    def __call__(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+        if name not in self.tensors:
+            raise CorruptArtifact(f"the weights in {self.folder} lack {name}: fetch or convert the model again")
+        if tuple(self.tensors[name].shape) != shape:
+            raise CorruptArtifact(f"{name} in {self.folder} has shape {tuple(self.tensors[name].shape)}, the config says {shape}")
+        return self.tensors[name]
+
+
+def _block(
+    take: _Taker, arch: Architecture, prefix: str, dtype: torch.dtype, adapters: Mapping[str, torch.nn.Parameter], scale: float
+) -> Block:
+    shapes = arch.linear_shapes()
+    linears = {}
+    for group, members in GROUPS.items():
+        parts = tuple(take(f"{prefix}{m}.weight", shapes[m]) for m in members)
+        biased = arch.qkv_bias and group in ("q", "kv")
+        bias = torch.cat([take(f"{prefix}{m}.bias", shapes[m][:1]) for m in members]).to(dtype) if biased else None
+        found, at = [], 0
+        for m in members:
+            columns = slice(at, at + shapes[m][0])
+            at = columns.stop
+            if a_name(prefix + m) in adapters:
+                found.append(Adapter(adapters[a_name(prefix + m)], adapters[b_name(prefix + m)], scale, columns))
+        weight = torch.cat(parts).to(dtype)
+        linears[group] = Linear(weight, bias, parts if found else (), tuple(found))
+    norm = [take(f"{prefix}{n}.weight", (arch.hidden,)).to(dtype) for n in ("input_layernorm", "post_attention_layernorm")]
+    qk = [take(f"{prefix}self_attn.{n}.weight", (arch.head_dim,)).to(dtype) if arch.qk_norm else None for n in ("q_norm", "k_norm")]
+    return Block(linears, norm[0], norm[1], qk[0], qk[1])

@@ -1,0 +1,59 @@
+"""The output head on supervised rows only: log-probabilities, and the gradient of the hidden rows, by chunks.
+
+One decision: logits exist for one chunk of rows at a time. For a linear loss the gradient is formed in the
+chunk that computed them; otherwise log-probabilities come first and the chunk is computed again.
+"""
+
+from __future__ import annotations
+
+import torch
+
+_CHUNK_LOGITS = 12_000_000
+"""Most logits alive at once."""
+
+
+def chunk_rows(vocabulary: int) -> int:
+    """Rows of a chunk."""
+    return max(32, _CHUNK_LOGITS // vocabulary)
+
+
+def head_forward(hidden: torch.Tensor, weight: torch.Tensor, row: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
+    """Log-probability of each target.
+
+    hidden: [U, hidden] rows; weight: [vocabulary, hidden]; row: int64 [M], ascending positions in `hidden`;
+    token: int64 [M]. Returns [M] in the dtype of `hidden`.
+    """
+    out = hidden.new_empty(len(row))
+    for rows, span in _chunks(len(hidden), row, chunk_rows(len(weight))):
+        logits = hidden[rows] @ weight.t()
+        here = row[span] - rows.start
+        out[span] = logits[here, token[span]] - torch.logsumexp(logits, -1)[here]
+    return out
+
+
+def head_backward(
+    hidden: torch.Tensor, weight: torch.Tensor, row: torch.Tensor, token: torch.Tensor, coefficient: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities [M] and the gradient of `hidden` for the loss -sum(coefficient * logprob).
+
+    A row may carry several targets: its gradient is (sum(c) * softmax - sum(c * onehot)) @ weight.
+    """
+    out, d_hidden = hidden.new_empty(len(row)), torch.empty_like(hidden)
+    for rows, span in _chunks(len(hidden), row, chunk_rows(len(weight))):
+        logits = hidden[rows] @ weight.t()
+        here = row[span] - rows.start
+        lse = torch.logsumexp(logits, -1)
+        out[span] = logits[here, token[span]] - lse[here]
+        c = coefficient[span]
+        total = torch.zeros_like(lse).index_add_(0, here, c)
+        probs = logits.sub_(lse[:, None]).exp_().mul_(total[:, None])
+        probs.index_put_((here, token[span]), -c, accumulate=True)
+        torch.mm(probs, weight, out=d_hidden[rows])
+    return out, d_hidden
+
+
+def _chunks(num_rows: int, row: torch.Tensor, size: int) -> list[tuple[slice, slice]]:
+    """Slices of rows with the slice of (ascending) targets that fall on them."""
+    edges = list(range(0, num_rows, size)) + [num_rows]
+    at = torch.searchsorted(row, torch.tensor(edges)).tolist()
+    return [(slice(a, b), slice(i, j)) for a, b, i, j in zip(edges[:-1], edges[1:], at[:-1], at[1:], strict=True)]

@@ -1,0 +1,90 @@
+"""Which pieces of attention a pack needs: causal squares (a node with itself) and rectangles (descendants x node).
+
+One decision: only needed query rows take part. A layer that must give few rows (the last one) computes, in
+each node, the rows from the first needed one to the node's end, against all keys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+_SMALL = 96
+"""Squares of at most this many rows are batched in one call, padded at the end (exact: a causal row never sees later keys)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SquareGroup:
+    """Causal squares of one call: either one `span` (q0, q1, k0, k1), or rows [B, M] padded where `real` is False."""
+
+    span: tuple[int, int, int, int] | None = None
+    q_rows: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    k_rows: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    real: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AttentionPlan:
+    """squares: each query row is in exactly one. rectangles: (q0, q1, k0, k1), every query sees every key.
+
+    rows: int64 [Tq], the pack rows that are queries, ascending; None when all are.
+    """
+
+    squares: tuple[SquareGroup, ...]
+    rectangles: tuple[tuple[int, int, int, int], ...]
+    rows: torch.Tensor | None
+
+
+def plan_attention(nodes: np.ndarray, needed: np.ndarray | None = None) -> AttentionPlan:
+    """Pieces for the nodes of a pack ([N, 3]: first row, end row, last descendant's end), in depth-first order.
+
+    needed: pack rows whose output is wanted, ascending; None for all rows.
+    """
+    first_query = nodes[:, 0].copy()
+    if needed is not None:
+        at = np.searchsorted(needed, nodes[:, 0])
+        found = (at < len(needed)) & (needed[np.minimum(at, len(needed) - 1)] < nodes[:, 1])
+        first_query = np.where(found, needed[np.minimum(at, len(needed) - 1)], nodes[:, 1])
+    lengths = nodes[:, 1] - first_query
+    q0 = np.concatenate([[0], np.cumsum(lengths)])
+    rectangles = []
+    for i, (start, end, last) in enumerate(nodes.tolist()):
+        below = int(np.searchsorted(nodes[:, 0], last))  # descendants are the nodes that start before `last`
+        if q0[below] > q0[i + 1]:
+            rectangles.append((int(q0[i + 1]), int(q0[below]), start, end))
+        if lengths[i] and first_query[i] > start:
+            rectangles.append((int(q0[i]), int(q0[i + 1]), start, int(first_query[i])))
+    rows = None
+    if needed is not None:
+        rows = torch.from_numpy(np.concatenate([np.arange(a, b) for a, b in zip(first_query, nodes[:, 1], strict=True)]))
+    return AttentionPlan(_squares(q0[:-1], first_query, lengths), tuple(rectangles), rows)
+
+
+def _squares(q0: np.ndarray, k0: np.ndarray, lengths: np.ndarray) -> tuple[SquareGroup, ...]:
+    """Batch small squares of similar length (padding at most a third); larger ones stand alone."""
+    order = [int(i) for i in np.argsort(-lengths, kind="stable") if lengths[i] > 0]
+    groups: list[list[int]] = []
+    for i in order:
+        head = groups[-1][0] if groups else -1
+        if groups and lengths[head] <= _SMALL and 3 * lengths[i] >= lengths[head]:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return tuple(_group(members, q0, k0, lengths) for members in groups)
+
+
+def _group(members: list[int], q0: np.ndarray, k0: np.ndarray, lengths: np.ndarray) -> SquareGroup:
+    if len(members) == 1:
+        i = members[0]
+        n = int(lengths[i])
+        return SquareGroup(span=(int(q0[i]), int(q0[i]) + n, int(k0[i]), int(k0[i]) + n))
+    chosen = np.array(members)
+    offset = np.minimum(np.arange(lengths[chosen].max())[None], lengths[chosen][:, None] - 1)
+    real = np.arange(lengths[chosen].max())[None] < lengths[chosen][:, None]
+    return SquareGroup(
+        q_rows=torch.from_numpy(q0[chosen][:, None] + offset),
+        k_rows=torch.from_numpy(k0[chosen][:, None] + offset),
+        real=torch.from_numpy(real),
+    )

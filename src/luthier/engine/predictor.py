@@ -1,0 +1,89 @@
+"""The predictor: asks a model for answers. One object for metrics during training, baselines and evaluation.
+
+One decision: classification answers are chosen by the exact log-probability of every label's tokens, the
+end of turn included, so an answer outside the label set cannot happen and no text parsing is involved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from luthier.core.config import Config
+from luthier.core.errors import UserError
+from luthier.core.records import Example, Message
+from luthier.engine.contract import Engine, Progress, Sampling, TokenSequence
+from luthier.engine.text.renderer import Renderer
+
+
+class Decoding(Config):
+    """How answers are made: scored over the label list, or generated as text."""
+
+    kind: Literal["labels", "text"] = "text"
+    max_new_tokens: int = Field(default=128, ge=1)
+    temperature: float = Field(default=0.0, ge=0)
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One answer. `label_logprobs`: log-probability of each choice given the prompt (labels decoding only)."""
+
+    text: str
+    finish: str
+    label_logprobs: tuple[float, ...] = ()
+
+    @property
+    def margin(self) -> float | None:
+        """Best minus second-best label log-probability, or None."""
+        if len(self.label_logprobs) < 2:
+            return None
+        top = sorted(self.label_logprobs)[-2:]
+        return top[1] - top[0]
+
+
+def target_sequence(prompt: np.ndarray, completion: np.ndarray) -> TokenSequence:
+    """Prompt followed by completion, with every completion token a target. Both int32 [N]."""
+    weights = np.concatenate([np.zeros(len(prompt), np.float32), np.ones(len(completion), np.float32)])
+    return TokenSequence(np.concatenate([prompt, completion]), weights)
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Answers prompts with one engine and one renderer. `choices` are the label texts for labels decoding."""
+
+    engine: Engine
+    renderer: Renderer
+    decoding: Decoding
+    choices: tuple[str, ...] = ()
+
+    def predict(self, prompts: Sequence[tuple[Message, ...]], progress: Progress | None = None) -> list[Output]:
+        """One output for each prompt (the messages before the wanted answer)."""
+        tokens = [self.renderer.prompt(messages) for messages in prompts]
+        if self.decoding.kind == "labels":
+            return self._choose(tokens, progress)
+        d = self.decoding
+        sampling = Sampling(d.max_new_tokens, temperature=d.temperature, seed=d.seed, stop_ids=tuple(self.renderer.stop_ids))
+        completions = self.engine.sample(tokens, sampling, progress)
+        return [Output(self.renderer.decode(np.asarray(c.tokens, np.int32)), c.finish) for c in completions]
+
+    def _choose(self, prompts: list[np.ndarray], progress: Progress | None) -> list[Output]:
+        if len(self.choices) < 2:
+            raise UserError("labels decoding needs at least two labels", len(self.choices), "evaluate.decoding", "use `kind: text`")
+        answers = [self.renderer.completion(text) for text in self.choices]
+        sequences = [target_sequence(prompt, answer) for prompt in prompts for answer in answers]
+        flat = self.engine.logprobs(sequences, progress)
+        scores = np.array([float(row.sum()) for row in flat]).reshape(len(prompts), len(answers))
+        return [Output(self.choices[int(row.argmax())], "label", tuple(float(x) for x in row)) for row in scores]
+
+    def mean_nll(self, examples: Sequence[Example], progress: Progress | None = None) -> float:
+        """Mean negative log-likelihood of the trained tokens of `examples` (the validation loss)."""
+        rendered = [self.renderer.render(e.messages, e.tools) for e in examples]
+        sequences = [TokenSequence(r.tokens, r.weights) for r in rendered]
+        logprobs = np.concatenate(self.engine.logprobs(sequences, progress))
+        weights = np.concatenate([r.weights[r.weights != 0] for r in rendered])
+        return float(-(logprobs * weights).sum() / weights.sum())

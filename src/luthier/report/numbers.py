@@ -1,0 +1,148 @@
+"""Numbers in words: shares, intervals, p values, seconds and sizes, the same in every view.
+
+One decision: a share is printed in percent and a difference of shares in points, so a gain of 10 points
+is never read as 10 percent of something.
+"""
+
+from __future__ import annotations
+
+from luthier.report.model import Verdict
+from luthier.report.sections import Estimate, Unit
+
+MINUS = "\N{MINUS SIGN}"
+NOT_MEASURED = "not measured"
+
+
+def value(x: float, unit: Unit = "share") -> str:
+    """A metric's value: `75.4%` for a share, three significant decimals for a number."""
+    return _signed(f"{100 * x:.1f}%" if unit == "share" else _plain(x))
+
+
+def difference(x: float, unit: Unit = "share") -> str:
+    """A signed difference: `+15.4 points` for shares, `+0.153` for numbers."""
+    return f"{_delta(x, unit)} points" if unit == "share" else _delta(x, unit)
+
+
+def interval(low: float, high: float, unit: Unit = "share") -> str:
+    """`70.1 to 80.2%`"""
+    if unit == "share":
+        return _signed(f"{100 * low:.1f} to {100 * high:.1f}%")
+    return _signed(f"{_plain(low)} to {_plain(high)}")
+
+
+def difference_interval(low: float, high: float, unit: Unit = "share") -> str:
+    """`+10.2 to +20.7` (points for shares)."""
+    return f"{_delta(low, unit)} to {_delta(high, unit)}"
+
+
+def estimate(e: Estimate | None, unit: Unit = "share") -> str:
+    """`75.4% (70.1 to 80.2%)`, or `not measured`."""
+    return NOT_MEASURED if e is None else f"{value(e.value, unit)} ({interval(e.low, e.high, unit)})"
+
+
+def estimated_difference(e: Estimate | None, unit: Unit = "share") -> str:
+    """`+15.4 points (+10.2 to +20.7)`, or `not measured`."""
+    return NOT_MEASURED if e is None else f"{difference(e.value, unit)} ({difference_interval(e.low, e.high, unit)})"
+
+
+def p_value(p: float) -> str:
+    """`p < 0.001`, or two significant digits: `p = 0.031`, `p = 0.46`."""
+    if p < 0.001:
+        return "p < 0.001"
+    return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def percent(x: float) -> str:
+    """A confidence level or a share without decimals it does not need: `95%`, `99.5%`."""
+    return f"{100 * x:.4g}%"
+
+
+def count(n: int | None) -> str:
+    """`1,234`, or `not measured`."""
+    return NOT_MEASURED if n is None else f"{n:,}"
+
+
+def large(n: float | None) -> str:
+    """A count of parameters or tokens: `134.5 M`, `1.2 B`, `921,600`."""
+    if n is None:
+        return NOT_MEASURED
+    for size, sign in ((1e9, "B"), (1e6, "M")):
+        if n >= size:
+            return f"{n / size:.1f} {sign}"
+    return f"{n:,.0f}"
+
+
+def seconds(s: float | None) -> str:
+    """`0.4 s`, `42 s`, `3 min 12 s`, `2 h 05 min`, or `not measured`."""
+    if s is None:
+        return NOT_MEASURED
+    if s < 9.95:
+        return f"{s:.1f} s"
+    whole = round(s)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def megabytes(mb: float | None) -> str:
+    """`812 MB`, `3.4 GB`, or `not measured`."""
+    if mb is None:
+        return NOT_MEASURED
+    return f"{mb:,.0f} MB" if mb < 1024 else f"{mb / 1024:.1f} GB"
+
+
+def watt_hours(wh: float | None) -> str:
+    """`1.8 Wh (estimate)`, or `not measured`."""
+    return NOT_MEASURED if wh is None else f"{wh:.1f} Wh (estimate)"
+
+
+def setting(x: object) -> str:
+    """A config value for people: `0.0002`, `yes`, `none`."""
+    if isinstance(x, bool):
+        return "yes" if x else "no"
+    if isinstance(x, float):
+        return f"{x:g}"
+    return "none" if x is None else str(x)
+
+
+def verdict_sentence(verdict: Verdict, unit: Unit) -> str:
+    """The verdict's own sentence, or the same in plain words built from its numbers."""
+    if verdict.sentence:
+        return verdict.sentence
+    v = verdict
+    rows = f"{v.num_rows:,} sealed rows"
+    moved = f"{v.metric} {value(v.baseline, unit)} to {value(v.tuned, unit)}"
+    if v.decision == "better":
+        return f"The tuned model is better than the best prompting baseline: {moved} on {rows}."
+    if v.decision == "worse":
+        return f"The tuned model is worse than the best prompting baseline: {moved} on {rows}."
+    return f"Not proven: {moved} on {rows} is within what chance allows."
+
+
+def verdict_figures(verdict: Verdict, unit: Unit) -> str:
+    """Effect, interval, p, test and n in one line."""
+    v = verdict
+    return (
+        f"{difference(v.effect, unit)}, {percent(1 - v.alpha)} interval {difference_interval(*v.interval, unit)}, "
+        f"{p_value(v.p)} ({v.test}), n = {v.num_rows:,}"
+    )
+
+
+def detectable(verdict: Verdict, unit: Unit) -> str:
+    """What this many rows could have shown."""
+    gain = difference(verdict.minimum_detectable_effect, unit)
+    return f"The smallest gain that {verdict.num_rows:,} rows show at 80% power is {gain}."
+
+
+def _plain(x: float) -> str:
+    return f"{x:.3f}" if abs(x) < 100 else f"{x:,.1f}"
+
+
+def _delta(x: float, unit: Unit) -> str:
+    return _signed(f"{100 * x:+.1f}" if unit == "share" else ("+" if x >= 0 else "") + _plain(x))
+
+
+def _signed(text: str) -> str:
+    return text.replace("-", MINUS)

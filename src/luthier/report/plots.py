@@ -1,0 +1,235 @@
+"""A report's charts as SVG text, drawn offline by Vega-Lite (altair, vl-convert).
+
+One decision: a chart uses only the colours of `INK`, each a plain hex attribute; the page's style sheet maps
+them to the dark palette, so one SVG serves light, dark and print. Shape or position repeats what colour says.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from luthier.report.sections import Bin, Candidate, Confusion, CurvePoint, LedgerStep
+
+INK = {
+    "text": "#2b2f36",
+    "muted": "#6b7280",
+    "grid": "#e3e5e8",
+    "blue": "#1f6f9f",
+    "orange": "#c2570c",
+    "green": "#2f7d4f",
+    "red": "#b3261e",
+    "grey": "#9aa1ab",
+}
+FONT = "Arial, 'Liberation Sans', Helvetica, sans-serif"  # the metrics that the layout is computed with
+WIDTH = 640
+SPLIT_COLOURS = {"train": INK["grey"], "validation": INK["blue"], "test": INK["orange"]}
+FATES = {"kept": "grey", "changed": "blue", "set aside": "orange", "dropped": "red"}
+
+
+def effect_chart(effect: float, interval: tuple[float, float], points: bool) -> str:
+    """The effect and its interval against zero. `points`: the numbers are shares, shown in points."""
+    import altair as alt
+
+    scale = 100 if points else 1
+    low, mid, high = (scale * x for x in (interval[0], effect, interval[1]))
+    reach = 1.15 * max(abs(low), abs(high)) or 1.0
+    domain = [min(-0.25 * reach, 1.15 * low), max(0.25 * reach, 1.15 * high)]
+    rows = alt.Data(values=[{"low": low, "mid": mid, "high": high, "zero": 0}])
+    x = alt.X("low:Q", scale=alt.Scale(domain=domain, nice=False), axis=alt.Axis(tickCount=8), title="tuned − baseline" + (", points" if points else ""))
+    base = alt.Chart(rows)
+    span = base.mark_rule(color=INK["blue"], strokeWidth=4, opacity=0.55).encode(x=x, x2="high:Q")
+    dot = base.mark_point(color=INK["blue"], filled=True, size=130, opacity=1).encode(x="mid:Q")
+    zero = base.mark_rule(color=INK["text"], strokeDash=[4, 3], strokeWidth=1.5).encode(x="zero:Q")
+    said = f"The difference is {mid:.3g}, its interval {low:.3g} to {high:.3g}; the dashed line is no difference."
+    return _svg(alt.layer(zero, span, dot).properties(width=WIDTH, height=34), "effect", "Effect against zero", said)
+
+
+def curve_chart(curves: Sequence[CurvePoint], name: str, best_step: int | None) -> str:
+    """One metric over the steps, a line per split, with the best step marked. Empty text when there is none."""
+    import altair as alt
+
+    rows = [{"step": p.step, "split": p.split, "value": p.value} for p in curves if p.name == name and p.value is not None]
+    if not rows:
+        return ""
+    last = max(p.step for p in curves)
+    splits = [s for s in SPLIT_COLOURS if any(r["split"] == s for r in rows)] or sorted({str(r["split"]) for r in rows})
+    dense = {s for s in splits if sum(r["split"] == s for r in rows) > 40}
+    colour = alt.Color("split:N", scale=_scale(splits), legend=alt.Legend(title=None, orient="top"))
+    chart = alt.Chart(alt.Data(values=rows)).encode(
+        x=alt.X("step:Q", title="optimiser step", scale=alt.Scale(domain=[0, last]), axis=alt.Axis(tickMinStep=1, tickCount=8, grid=False)),
+        y=alt.Y("value:Q", title=name, scale=alt.Scale(zero=False)),
+        color=colour,
+        strokeDash=alt.StrokeDash("split:N", scale=alt.Scale(domain=splits, range=[[1, 0] if s == "train" else [6, 2] for s in splits]), legend=None),
+    )
+    layers: list[Any] = [chart.mark_line(strokeWidth=2)]
+    layers.append(chart.transform_filter(alt.FieldOneOfPredicate("split", [s for s in splits if s not in dense])).mark_point(filled=True, size=36))
+    if best_step is not None:
+        layers += _marked(best_step, f"best step {best_step}", "text", left=best_step < last / 2)
+    said = "; ".join(_ends(rows, s) for s in splits) + (f"; the best step was {best_step}" if best_step is not None else "")
+    return _svg(alt.layer(*layers).properties(width=WIDTH, height=210), f"curve-{name}", f"{name} by step", said)
+
+
+def _ends(rows: list[dict[str, Any]], split: str) -> str:
+    values = [r["value"] for r in sorted(rows, key=lambda r: r["step"]) if r["split"] == split]
+    return f"{split} from {values[0]:.3f} to {values[-1]:.3f}"
+
+
+def candidate_chart(candidates: Sequence[Candidate], metric: str, share: bool) -> str:
+    """Every measured candidate as a dot with its interval, validation above test. Empty text when none has the metric."""
+    import altair as alt
+
+    scale, rows = (100 if share else 1), []
+    for c in candidates:
+        if metric in c.metrics:
+            e = c.metrics[metric]
+            label = c.name + (" ◂ chosen" if c.chosen and c.split == "validation" else "")
+            kind = "tuned" if c.role == "tuned" else "baseline"
+            row = {"name": _short(label, 44), "split": c.split, "kind": kind}
+            rows.append({**row, "value": scale * e.value, "low": scale * e.low, "high": scale * e.high})
+    if not rows:
+        return ""
+    base = alt.Chart(alt.Data(values=rows)).encode(
+        y=alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=260, grid=True, ticks=False, domain=False)),
+        color=alt.Color("kind:N", scale=alt.Scale(domain=["baseline", "tuned"], range=[INK["muted"], INK["blue"]]), legend=alt.Legend(title=None, orient="top")),
+    )
+    x = alt.X("low:Q", title=metric + (", %" if share else ""), scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(grid=False, tickCount=6))
+    span = base.mark_rule(strokeWidth=3, opacity=0.55).encode(x=x, x2="high:Q")
+    shape = alt.Shape("kind:N", scale=alt.Scale(domain=["baseline", "tuned"], range=["circle", "diamond"]), legend=None)
+    dot = base.mark_point(filled=True, size=90, opacity=1).encode(x="value:Q", shape=shape)
+    text = base.mark_text(dy=-11, fontSize=11).encode(x="value:Q", text=alt.Text("value:Q", format=".1f" if share else ".3f"), color=alt.value(INK["text"]))
+    splits = [s for s in ("validation", "test") if any(r["split"] == s for r in rows)]
+    panels = [
+        alt.layer(span, dot, text).transform_filter(alt.datum.split == s).properties(width=WIDTH - 200, height=alt.Step(34), title=f"{s} rows")
+        for s in splits
+    ]
+    said = "; ".join(f"{r['name']} on {r['split']}: {r['value']:.3g} ({r['low']:.3g} to {r['high']:.3g})" for r in rows)
+    return _svg(alt.vconcat(*panels).resolve_scale(x="shared"), "candidates", f"{metric} of every candidate", said)
+
+
+def length_chart(bins: Sequence[Bin], max_length: int | None) -> str:
+    """Rows by length in tokens, with the longest length that is kept. Empty text without bins."""
+    import altair as alt
+
+    if not bins:
+        return ""
+    rows = alt.Data(values=[{"low": b.low, "high": b.high, "rows": b.num_rows} for b in bins])
+    bars = alt.Chart(rows).mark_bar(color=INK["blue"], binSpacing=1, opacity=0.85)
+    reach = max([b.high for b in bins] + ([max_length] if max_length else []))
+    scale = alt.Scale(domain=[min(b.low for b in bins), reach], nice=False)
+    x = alt.X("low:Q", bin="binned", title="tokens in a row", scale=scale, axis=alt.Axis(grid=False, tickCount=10))
+    layers: list[Any] = [bars.encode(x=x, x2="high:Q", y=alt.Y("rows:Q", title="rows", axis=alt.Axis(tickMinStep=1)))]
+    if max_length is not None:
+        layers += _marked(max_length, f"longest kept whole: {max_length}", "red", left=max_length < reach / 2)
+    said = f"{sum(b.num_rows for b in bins)} rows between {bins[0].low} and {bins[-1].high} tokens"
+    return _svg(alt.layer(*layers).properties(width=WIDTH, height=170), "lengths", "Row lengths in tokens", said)
+
+
+def _marked(at: float, text: str, ink: str, left: bool) -> list[Any]:
+    """A dashed line at `at` with its name above the plot, on its left or right side."""
+    import altair as alt
+
+    mark = alt.Chart(alt.Data(values=[{"x": at, "text": text}])).encode(x="x:Q")
+    name = mark.mark_text(align="left" if left else "right", dx=-3 if left else 3, dy=-5, baseline="bottom", color=INK[ink])
+    return [mark.mark_rule(color=INK[ink], strokeDash=[4, 3], strokeWidth=1.5), name.encode(text="text:N", y=alt.value(0))]
+
+
+def ledger_chart(steps: Sequence[LedgerStep]) -> str:
+    """Rows by step, stacked by what became of them. Empty text without steps."""
+    import altair as alt
+
+    if not steps:
+        return ""
+    rows, notes = [], []
+    for s in steps:
+        counts = dict(zip(FATES, (s.kept, s.changed, s.set_aside, s.dropped), strict=True))
+        name = _short(s.step, 30)
+        rows += [{"step": name, "fate": fate, "rows": n, "order": i} for i, (fate, n) in enumerate(counts.items())]
+        moved = ", ".join(f"{n:,} {fate}" for fate, n in counts.items() if n and fate != "kept")
+        notes.append({"step": name, "rows": s.reached, "text": moved or f"all {s.reached:,} kept"})
+    y = alt.Y("step:N", title=None, sort=[n["step"] for n in notes], axis=alt.Axis(labelLimit=200, ticks=False, domain=False))
+    reach = alt.Scale(domain=[0, 1.45 * max(max(n["rows"] for n in notes), 1)], nice=False)
+    colour = alt.Color("fate:N", scale=alt.Scale(domain=list(FATES), range=[INK[c] for c in FATES.values()]), legend=alt.Legend(title=None, orient="top"))
+    x = alt.X("rows:Q", title="rows", scale=reach, axis=alt.Axis(tickMinStep=1, tickCount=6))
+    bars = alt.Chart(alt.Data(values=rows)).mark_bar(height=16).encode(y=y, x=x, color=colour, order="order:Q")
+    text = alt.Chart(alt.Data(values=notes)).mark_text(align="left", dx=6, color=INK["text"]).encode(y=y, x=x, text="text:N")
+    said = "; ".join(f"{n['step']}: {n['rows']} rows, {n['text']}" for n in notes)
+    return _svg(alt.layer(bars, text).properties(width=WIDTH - 130, height=alt.Step(30)), "ledger", "What became of the rows", said)
+
+
+def confusion_chart(confusion: Confusion) -> str:
+    """Wanted class by given answer: right cells blue, wrong ones orange, stronger with the share of the row."""
+    import altair as alt
+
+    labels = [_short(x, 28) for x in _distinct(confusion.labels)]
+    small, rows = len(labels) > 30, []
+    for i, counts in enumerate(confusion.counts):
+        for j, n in enumerate(counts):
+            if n:
+                rows.append({"want": labels[i], "got": labels[j], "n": n, "share": n / sum(counts), "right": "right" if i == j else "wrong"})
+    cell = (9 if small else 30) if len(labels) > 6 else 44
+    font = 7 if small else 11
+    axis = alt.Axis(labelFontSize=font, labelLimit=170, labelOverlap=False, ticks=False, domain=False, grid=True, zindex=0, titlePadding=14)
+    base = alt.Chart(alt.Data(values=rows)).encode(
+        x=alt.X("got:N", title="answered", scale=alt.Scale(domain=labels), axis=axis),
+        y=alt.Y("want:N", title="wanted", scale=alt.Scale(domain=labels), axis=axis),
+    )
+    heat = base.mark_rect().encode(
+        color=alt.Color("right:N", scale=alt.Scale(domain=["right", "wrong"], range=[INK["blue"], INK["orange"]]), legend=alt.Legend(title=None, orient="top")),
+        opacity=alt.Opacity("share:Q", scale=alt.Scale(domain=[0, 1], range=[0.18, 0.6]), legend=None),
+    )
+    layers = [heat] if small else [heat, base.mark_text(fontSize=11, color=INK["text"]).encode(text="n:Q")]
+    right = sum(confusion.counts[i][i] for i in range(len(labels)))
+    said = f"{right} of {sum(map(sum, confusion.counts))} rows are on the diagonal (right)"
+    chart = alt.layer(*layers).properties(width=alt.Step(cell), height=alt.Step(cell))
+    return _svg(chart, "confusion", "Wanted class by answer", said)
+
+
+def _distinct(labels: Sequence[str]) -> list[str]:
+    """Labels that stay apart after shortening (a running number marks those that would not)."""
+    seen: dict[str, int] = {}
+    out = []
+    for label in labels:
+        short = _short(label, 28)
+        seen[short] = seen.get(short, 0) + 1
+        out.append(label if seen[short] == 1 else f"{seen[short]} {label}")
+    return out
+
+
+def _short(text: str, limit: int) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+
+
+def _scale(splits: list[str]) -> Any:
+    import altair as alt
+
+    return alt.Scale(domain=splits, range=[SPLIT_COLOURS.get(s, INK["green"]) for s in splits])
+
+
+def _svg(chart: Any, name: str, title: str, description: str) -> str:
+    """Render, name and describe a chart; ids carry `name`, so that several charts fit in one page."""
+    import vl_convert
+
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    spec = _styled(chart).to_dict(format="vega-lite")
+    svg = vl_convert.vegalite_to_svg(spec, show_warnings=False)
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{slug}-\1"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{slug}-\1)", svg)
+    svg = re.sub(r'\s(?:aria-[a-z]+|role)="[^"]*"', "", svg)
+    head, _, rest = svg.partition(">")
+    named = f'<title id="{slug}-title">{html.escape(title)}</title><desc id="{slug}-desc">{html.escape(description)}</desc>'
+    return f'{head} role="img" aria-labelledby="{slug}-title {slug}-desc">{named}{rest}'
+
+
+def _styled(chart: Any) -> Any:
+    text, muted = INK["text"], INK["muted"]
+    chart = chart.configure(background="transparent", font=FONT, padding=4).configure_view(stroke=None)
+    chart = chart.configure_axis(
+        labelColor=text, titleColor=muted, gridColor=INK["grid"], domainColor=INK["grey"], tickColor=INK["grey"],
+        labelFontSize=11, titleFontSize=11, titleFontWeight="normal",
+    )  # fmt: skip
+    chart = chart.configure_legend(labelColor=text, labelFontSize=12, symbolStrokeWidth=2, symbolOpacity=1)
+    return chart.configure_title(color=text, fontSize=12, fontWeight=600, anchor="start", frame="group")

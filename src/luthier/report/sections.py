@@ -1,0 +1,225 @@
+"""The pieces of a run report: estimates, data, lengths, training, candidates, cost, lineage and machine.
+
+One decision: every measured metric is an `Estimate` (value, interval, number of rows), so no view can
+print a number without its uncertainty.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pydantic
+from pydantic import Field
+
+Unit = Literal["share", "number"]
+Split = Literal["train", "validation", "test"]
+
+
+class Part(pydantic.BaseModel):
+    """Base of everything in a report: frozen, no unknown fields, no NaN or infinity (JSON has neither)."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Estimate(Part):
+    """A measured value with its interval, at `level` confidence, from `n` rows."""
+
+    value: float
+    low: float
+    high: float
+    n: int = Field(ge=0)
+    level: float = Field(default=0.95, gt=0, lt=1)
+
+    @pydantic.model_validator(mode="after")
+    def _ordered(self) -> Estimate:
+        if self.low > self.high:
+            raise ValueError(f"`low <= high` must hold, got low={self.low} high={self.high}")
+        return self
+
+
+class SourceFile(Part):
+    """A file that rows came from."""
+
+    file: str
+    num_rows: int
+    licence: str | None = None
+    sha256: str = ""
+
+
+class Reason(Part):
+    """Why rows ended as they did at a step."""
+
+    fate: Literal["changed", "set aside", "dropped"]
+    reason: str
+    num_rows: int
+
+
+class LedgerStep(Part):
+    """What became of the rows that reached a step. `kept + changed` rows go on to the next one."""
+
+    step: str
+    kept: int = Field(default=0, ge=0)
+    changed: int = Field(default=0, ge=0)
+    set_aside: int = Field(default=0, ge=0)
+    dropped: int = Field(default=0, ge=0)
+    reasons: tuple[Reason, ...] = ()
+
+    @property
+    def reached(self) -> int:
+        """Rows that reached this step."""
+        return self.kept + self.changed + self.set_aside + self.dropped
+
+
+class SplitCount(Part):
+    """Rows of a split, and of each class in it (empty where rows have no class)."""
+
+    split: Split
+    num_rows: int
+    classes: dict[str, int] = {}
+
+
+class Finding(Part):
+    """Something that a check found in the data."""
+
+    level: Literal["info", "warning", "error"] = "info"
+    text: str
+    num_rows: int | None = None
+    where: str = ""
+
+
+class Data(Part):
+    """Where the rows came from and what became of each."""
+
+    sources: tuple[SourceFile, ...] = ()
+    ledger: tuple[LedgerStep, ...] = ()
+    splits: tuple[SplitCount, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+class Bin(Part):
+    """Rows with `low <= tokens < high`."""
+
+    low: int
+    high: int
+    num_rows: int
+
+
+class Lengths(Part):
+    """Row lengths in tokens, after rendering. `trained_share`: trained tokens / all tokens."""
+
+    histogram: tuple[Bin, ...] = ()
+    percentiles: dict[str, int] = Field(default={}, description='tokens by percentile: {"50": 61, "99": 92, "100": 110}')
+    max_length: int | None = None
+    policy: str = ""
+    trained_share: float | None = None
+    num_cut: int = 0
+    num_dropped: int = 0
+
+
+class CurvePoint(Part):
+    """One point of a learning curve, a line of `metrics.jsonl`. `None` stands for NaN or infinity."""
+
+    step: int
+    split: str
+    name: str
+    value: float | None
+
+
+class Remedy(Part):
+    """A setting to try next, and which way."""
+
+    setting: str
+    advice: str
+
+
+class Diagnosis(Part):
+    """What the learning curves say: the finding in words, the numbers behind it, and what to try."""
+
+    finding: Literal["healthy", "overfitting", "underfitting", "diverged", "too short to say"]
+    text: str
+    evidence: tuple[str, ...] = ()
+    remedies: tuple[Remedy, ...] = ()
+
+
+class Training(Part):
+    """How the training went. `energy_wh` is an estimate; `peak_memory_mb` is of the whole process."""
+
+    curves: tuple[CurvePoint, ...] = ()
+    num_steps: int = 0
+    best_step: int | None = None
+    stopped: str = ""
+    diagnosis: Diagnosis | None = None
+    config: dict[str, str | int | float | bool | None] = {}
+    engine: str = ""
+    tokens_per_second: float | None = None
+    seconds: float | None = None
+    peak_memory_mb: float | None = None
+    energy_wh: float | None = None
+
+
+class Candidate(Part):
+    """A way to answer the task that was measured. `chosen` marks the opponent picked on validation rows."""
+
+    name: str
+    role: Literal["baseline", "previous", "tuned"]
+    split: Literal["validation", "test"]
+    metrics: dict[str, Estimate] = {}
+    chosen: bool = False
+    note: str = ""
+
+
+class Confusion(Part):
+    """`counts[i][j]`: rows of class `labels[i]` that the tuned model answered with `labels[j]`.
+
+    Answers that are no class go under one label of their own, such as `(no class)`.
+    """
+
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+    @pydantic.model_validator(mode="after")
+    def _square(self) -> Confusion:
+        n = len(self.labels)
+        if len(self.counts) != n or any(len(row) != n for row in self.counts):
+            raise ValueError(f"`counts` must be {n} x {n}, one row and one column per label")
+        return self
+
+
+class StageCost(Part):
+    """Wall seconds of one stage when it was built; `cached` means that this run reused it."""
+
+    stage: str
+    seconds: float
+    cached: bool = False
+
+
+class Cost(Part):
+    """What the run took. `tokens` by purpose, such as trained, computed, generated."""
+
+    stages: tuple[StageCost, ...] = ()
+    total_seconds: float | None = None
+    peak_memory_mb: float | None = None
+    tokens: dict[str, int] = {}
+    energy_wh: float | None = None
+
+
+class LineageStep(Part):
+    """One artifact of the run: its stage, the first 12 digits of its key, and its inputs' keys."""
+
+    stage: str
+    key12: str
+    inputs: tuple[str, ...] = ()
+    seconds: float | None = None
+    cached: bool = False
+
+
+class Machine(Part):
+    """Where the run took place and with which versions."""
+
+    cpu: str = ""
+    cores: int | None = None
+    memory_gb: float | None = None
+    gpu: str | None = None
+    system: str = ""
+    git_revision: str | None = None
+    versions: dict[str, str] = {}

@@ -1,0 +1,63 @@
+"""Evaluate: one model's answers to one split, scored row by row, with an interval on every number.
+
+One decision: the answers and their scores are kept (`predictions.jsonl`), and every number is computed
+from that file's rows, so a figure can always be taken apart again.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Literal
+
+from luthier.core.artifacts import Dataset, Predictions, Prompting
+from luthier.core.events import Progress
+from luthier.core.files import write_json
+from luthier.core.rows import choices_of, read_split
+from luthier.core.stage import Context, Stage
+from luthier.engine.predictor import Decoding
+from luthier.parts.prompting import ZERO_SHOT
+from luthier.parts.scorers import ScorerConfig
+from luthier.stages.evaluate.model import load_predictor, model_name
+from luthier.stages.evaluate.predictions import write_predictions
+from luthier.stages.evaluate.prompting import read_prompting
+
+
+class Evaluate(Stage[Predictions]):
+    """`model` on `split` of `dataset`. With `prompting`, a base is asked the way that won on validation rows."""
+
+    model: Stage[Any]
+    dataset: Stage[Dataset]
+    split: Literal["train", "validation", "test"]
+    metric: ScorerConfig
+    others: tuple[ScorerConfig, ...] = ()
+    decoding: Decoding = Decoding()
+    prompting: Stage[Prompting] | None = None
+
+    def build(self, ctx: Context) -> Predictions:
+        """Leaves `predictions.jsonl` and `scores.json`."""
+        from luthier.parts.scorers.summary import evaluate
+
+        start = time.monotonic()
+        model, dataset = ctx.get(self.model), ctx.get(self.dataset)
+        rows = read_split(dataset, self.split)
+        way, shown = (ZERO_SHOT, ()) if self.prompting is None else read_prompting(ctx.get(self.prompting), dataset)
+        predictor = load_predictor(model, ctx.execution, self.decoding, choices_of(dataset))
+        outputs = predictor.predict([way.ask(row, shown) for row in rows], lambda done, total: self._tell(ctx, done, total))
+        summary = evaluate((self.metric, *self.others), rows, [o.text for o in outputs])
+        write_predictions(ctx.dir / "predictions.jsonl", rows, outputs, summary.rows)
+        write_json(ctx.dir / "scores.json", summary.to_json())
+        name = model_name(model) + ("" if self.prompting is None else f", {way.name}")
+        estimates = {e_name: {"value": e.value, "low": e.low, "high": e.high, "n": e.n} for e_name, e in summary.estimates.items()}
+        return Predictions(
+            model=name,
+            split=self.split,
+            metric=self.metric.name,
+            num_rows=len(rows),
+            scores=estimates,
+            seconds=round(time.monotonic() - start, 3),
+        )
+
+    def _tell(self, ctx: Context, done: int, total: int) -> None:
+        ctx.observer(Progress("evaluate", done, total, f"{self.split} rows"))
+        if ctx.stop_requested():
+            ctx.stop(f"evaluating {self.split} rows ({done} of {total}); this evaluation starts over")

@@ -1,0 +1,42 @@
+"""From an artifact to something that answers: loads a base or a checkpoint as engine and renderer.
+
+One decision: a checkpoint carries the renderer it was trained with, and evaluation loads that very object
+and refuses another hash; only an untuned base gets its renderer from the base itself.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from luthier.core.artifacts import BaseModel, Checkpoint
+from luthier.core.errors import CorruptArtifact
+from luthier.core.execution import Execution
+from luthier.core.stage import Built
+from luthier.engine.predictor import Decoding, Predictor
+from luthier.engine.text.renderer import Renderer
+
+
+def load_predictor(model: Built[Any], execution: Execution, decoding: Decoding, choices: tuple[str, ...]) -> Predictor:
+    """A predictor over a finished BaseModel or Checkpoint artifact."""
+    from luthier.engine.select import load_engine
+
+    result = model.result
+    if isinstance(result, Checkpoint):
+        renderer = Renderer.load(model.path / "renderer")
+        if renderer.hash != result.renderer_hash:
+            raise CorruptArtifact(f"{model.path}: the renderer's hash is {renderer.hash[:12]}, the checkpoint was trained with {result.renderer_hash[:12]}")
+        engine = load_engine(Path(result.base_folder), execution, adapter=model.path / "adapter")
+    elif isinstance(result, BaseModel):
+        renderer = Renderer.from_model(Path(result.folder))
+        engine = load_engine(Path(result.folder), execution)
+    else:
+        raise TypeError(f"a base model or a checkpoint is wanted, got {type(result).__name__}")
+    return Predictor(engine, renderer, decoding, choices)
+
+
+def model_name(model: Built[Any]) -> str:
+    """How people call it: the base's name, or `base + adapter key`."""
+    if isinstance(model.result, Checkpoint):
+        return f"{model.result.base} tuned ({model.key[:12]})"
+    return model.result.name

@@ -1,0 +1,71 @@
+"""ChoosePrompting: the opponent of the verdict, the best way of asking the untuned base.
+
+One decision: the ways are compared on validation rows only; the sealed rows see the winner alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from luthier.core.artifacts import BaseModel, Dataset, Prompting
+from luthier.core.errors import UserError
+from luthier.core.events import Progress
+from luthier.core.files import write_json
+from luthier.core.records import Example
+from luthier.core.rows import choices_of, read_split
+from luthier.core.stage import Built, Context, Stage
+from luthier.engine.predictor import Decoding, Predictor
+from luthier.parts.prompting import Prompting as Way
+from luthier.parts.scorers import Scorer, ScorerConfig
+from luthier.stages.evaluate.model import load_predictor
+
+
+class ChoosePrompting(Stage[Prompting]):
+    """Ask `base` in every way of `ways` on the validation rows; keep the best by `metric` (first on a tie)."""
+
+    base: Stage[BaseModel]
+    dataset: Stage[Dataset]
+    ways: tuple[Way, ...]
+    metric: ScorerConfig
+    decoding: Decoding
+
+    def build(self, ctx: Context) -> Prompting:
+        """Leaves `prompting.json`: the winner, its demonstrations' keys, and every candidate's figures."""
+        dataset = ctx.get(self.dataset)
+        predictor = load_predictor(ctx.get(self.base), ctx.execution, self.decoding, choices_of(dataset))
+        rows, training = read_split(dataset, "validation"), read_split(dataset, "train")
+        figures = {way.name: self._try(way, predictor, rows, training, ctx) for way in self.ways}
+        best = max(figures.values()) if self.metric.higher_is_better else min(figures.values())
+        chosen = next(way for way in self.ways if figures[way.name] == best)
+        shown = [e.key for e in chosen.demonstrations(training)]
+        write_json(ctx.dir / "prompting.json", {"chosen": chosen.model_dump(), "demonstrations": shown, "validation": figures, "rows": len(rows)})
+        return Prompting(chosen=chosen.name, metric=self.metric.name, validation=figures)
+
+    def _try(self, way: Way, predictor: Predictor, rows: Sequence[Example], training: Sequence[Example], ctx: Context) -> float:
+        """The metric of one way, remembered in scratch so that a killed run does not ask again."""
+        remembered = ctx.dir / "scratch" / f"{way.name}.json"
+        if remembered.exists():
+            return float(json.loads(remembered.read_text())["value"])
+
+        def tell(done: int, total: int) -> None:
+            ctx.observer(Progress("baselines", done, total, f"validation rows, {way.name}"))
+            if ctx.stop_requested():
+                ctx.stop(f"the baseline {way.name} ({done} of {total} rows)")
+
+        shown = way.demonstrations(training)
+        outputs = predictor.predict([way.ask(row, shown) for row in rows], tell)
+        scorer: Scorer = self.metric
+        value = scorer.aggregate([scorer(row, output.text) for row, output in zip(rows, outputs, strict=True)])
+        write_json(remembered, {"value": value})
+        return value
+
+
+def read_prompting(prompting: Built[Prompting], dataset: Built[Dataset]) -> tuple[Way, tuple[Example, ...]]:
+    """The chosen way and its demonstrations, looked up by key in the training rows."""
+    body = json.loads((prompting.path / "prompting.json").read_text(encoding="utf-8"))
+    by_key = {e.key: e for e in read_split(dataset, "train")}
+    missing = [k for k in body["demonstrations"] if k not in by_key]
+    if missing:
+        raise UserError("the demonstrations must be training rows of the same dataset", f"{len(missing)} of them unknown", str(prompting.path))
+    return Way.model_validate(body["chosen"]), tuple(by_key[k] for k in body["demonstrations"])

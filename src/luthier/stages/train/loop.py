@@ -1,0 +1,173 @@
+"""The training loop: one flat function over the engine's verbs, resumable to the same bytes.
+
+One decision: nothing random is carried in memory. The rows of step s follow from (seed, epoch), so a
+resume needs the engine's state and this module's small `Progressed` record, and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from luthier.core.errors import UserError
+from luthier.core.events import Metric, Note, Progress
+from luthier.core.stage import Context
+from luthier.engine.checkpoint import Checkpoints, write_state
+from luthier.engine.contract import Batch, Engine, Loss, NonFiniteLoss, TokenSequence
+from luthier.engine.optim.schedules import factor
+from luthier.stages.train.recipe import Recipe
+
+Evaluation = Callable[[int], dict[str, float]]
+"""Task metric and loss on validation and training rows at a step: `validation/<metric>`, `validation/loss` ..."""
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """How far a run is: all of the loop's state that is not in the engine."""
+
+    step: int = 0
+    best_step: int = 0
+    best: dict[str, float] = field(default_factory=dict)
+    without_gain: int = 0
+    trained_tokens: int = 0
+    stopped: str = ""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Training sequences with the key of each row, for messages."""
+
+    sequences: tuple[TokenSequence, ...]
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Which validation number is watched, and whether more is better."""
+
+    name: str
+    higher_is_better: bool
+
+    def gain(self, new: dict[str, float], old: dict[str, float]) -> float:
+        """How much better `new` is (in the metric's unit); ties are broken by the validation loss, scaled down to nothing."""
+        difference = new[self.name] - old[self.name]
+        gain = difference if self.higher_is_better else -difference
+        return gain if gain != 0 else math.copysign(1e-12, old["validation/loss"] - new["validation/loss"])
+
+
+def rows_of_step(step: int, num_rows: int, recipe: Recipe) -> np.ndarray:
+    """Row numbers of optimiser step `step` (from 0): a slice of the epoch's permutation. int64 [<= batch_size]."""
+    per_epoch = recipe.steps_per_epoch(num_rows)
+    epoch, at = divmod(step, per_epoch)
+    order = np.random.default_rng([recipe.seed, epoch]).permutation(num_rows)
+    return order[at * recipe.batch_size : (at + 1) * recipe.batch_size]
+
+
+def train(engine: Engine, rows: Rows, loss: Loss, recipe: Recipe, evaluate: Evaluation, ctx: Context, objective: Objective) -> Progressed:
+    """Train to the end or to early stopping; the best state is left in `scratch/best`. Returns how it ended."""
+    total = recipe.total_steps(len(rows.sequences))
+    evaluation_steps = recipe.evaluation_steps(total)
+    checkpoints = Checkpoints(ctx.dir / "scratch" / "checkpoints", keep=2)
+    done = resume(engine, checkpoints, ctx)
+    if done.step == 0:
+        _emit(ctx, 0, evaluate(0))
+    while done.step < total and not done.stopped:
+        started = time.monotonic()
+        done = _one_step(engine, rows, loss, recipe, done, total, ctx)
+        ctx.observer(Metric(done.step, "train", "seconds_per_step", time.monotonic() - started))
+        ctx.observer(Progress("train", done.step, total, "steps"))
+        if done.step in evaluation_steps:
+            done = _evaluate(engine, evaluate, recipe, done, ctx, objective)
+        due = done.step % ctx.execution.save_every == 0 or done.step in evaluation_steps
+        if due or ctx.stop_requested():
+            checkpoints.save(done.step, engine.state(), asdict(done))
+        if ctx.stop_requested():
+            ctx.stop(f"training is saved at step {done.step} of {total}")
+    return done
+
+
+def resume(engine: Engine, checkpoints: Checkpoints, ctx: Context) -> Progressed:
+    """Load the newest whole checkpoint, if any, and cut `metrics.jsonl` back to it."""
+    found = checkpoints.newest()
+    if found is None:
+        (ctx.dir / "metrics.jsonl").unlink(missing_ok=True)
+        return Progressed()
+    for note in found.notes:
+        ctx.observer(Note(note, "warning"))
+    engine.load_state(found.state)
+    done = Progressed(**found.extra)
+    _cut_metrics(ctx.dir / "metrics.jsonl", done.step)
+    ctx.observer(Note(f"resumed training at step {done.step}"))
+    return done
+
+
+def _cut_metrics(path: Path, last_step: int) -> None:
+    """Drop the lines after `last_step`, and a line that a kill left torn: those steps are run again."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").split("\n"):
+        try:
+            if line and json.loads(line)["step"] <= last_step:
+                kept.append(line + "\n")
+        except json.JSONDecodeError:
+            continue
+    path.write_text("".join(kept), encoding="utf-8")
+
+
+def _one_step(engine: Engine, rows: Rows, loss: Loss, recipe: Recipe, done: Progressed, total: int, ctx: Context) -> Progressed:
+    picked = rows_of_step(done.step, len(rows.sequences), recipe)
+    sequences = tuple(rows.sequences[i] for i in picked)
+    weight = float(sum(s.weights.sum() for s in sequences))
+    step = done.step + 1
+    try:
+        out = engine.forward_backward(Batch(sequences, normaliser=weight), loss)
+    except NonFiniteLoss as err:
+        raise _diverged(err, step, [rows.keys[i] for i in picked]) from err
+    learning_rate = recipe.learning_rate * factor(recipe.schedule, done.step, total)
+    norm = engine.optim_step(learning_rate)
+    if not math.isfinite(norm):
+        raise _diverged(UserError("the gradient must be finite", norm), step, [rows.keys[i] for i in picked])
+    for name, value in (("loss", out.loss), ("learning_rate", learning_rate), ("gradient_norm", norm), ("unique_tokens", out.unique_tokens)):
+        ctx.observer(Metric(step, "train", name, float(value)))
+    return replace(done, step=step, trained_tokens=done.trained_tokens + out.num_targets)
+
+
+def _diverged(err: Exception, step: int, keys: list[str]) -> UserError:
+    shown = ", ".join(keys[:8]) + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")
+    fix = "the last good checkpoint is kept; lower train.learning_rate, or look at these rows with `luthier data show`"
+    return UserError(f"training must stay finite: {err}", None, f"step {step}, rows {shown}", fix)
+
+
+def _evaluate(engine: Engine, evaluate: Evaluation, recipe: Recipe, done: Progressed, ctx: Context, objective: Objective) -> Progressed:
+    figures = evaluate(done.step)
+    _emit(ctx, done.step, figures)
+    gain = objective.gain(figures, done.best) if done.best else math.inf
+    patience = recipe.early_stopping
+    if gain > 0:
+        write_state(ctx.dir / "scratch" / "best", engine.state())
+        improved = patience is None or gain > patience.min_delta
+        return replace(done, best=figures, best_step=done.step, without_gain=0 if improved else done.without_gain + 1)
+    without = done.without_gain + 1
+    if patience is not None and without >= patience.patience:
+        words = f"early: {objective.name} has not improved for {without} evaluations (best at step {done.best_step})"
+        return replace(done, without_gain=without, stopped=words)
+    return replace(done, without_gain=without)
+
+
+def _emit(ctx: Context, step: int, figures: dict[str, float]) -> None:
+    for name, value in figures.items():
+        split, _, metric = name.partition("/")
+        ctx.observer(Metric(step, split, metric, value))
+
+
+def final_words(done: Progressed, total: int) -> str:
+    """Why training ended, for the record."""
+    return done.stopped or f"done: {done.step} of {total} steps"
+

@@ -1,0 +1,78 @@
+"""Train: base + prepared rows -> an adapter, watched on validation rows, resumable after a kill.
+
+One decision: the numbers that pick the best checkpoint come from the same Predictor and scorer as the
+final evaluation, so the metric that is optimised is the metric that is judged.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from luthier.core.artifacts import BaseModel, Checkpoint, Dataset, Prepared
+from luthier.core.events import Note
+from luthier.core.keys import file_sha256
+from luthier.core.rows import choices_of, read_split
+from luthier.core.stage import Built, Context, Stage
+from luthier.engine.predictor import Decoding, Predictor
+from luthier.parts.scorers import ScorerConfig
+from luthier.stages.train.loop import Rows, final_words, train
+from luthier.stages.train.recipe import Recipe
+from luthier.stages.train.watch import Watch
+
+
+class Train(Stage[Checkpoint]):
+    """One training run."""
+
+    base: Stage[BaseModel]
+    dataset: Stage[Dataset]
+    prepared: Stage[Prepared]
+    recipe: Recipe
+    decoding: Decoding
+    metric: ScorerConfig
+
+    def build(self, ctx: Context) -> Checkpoint:
+        """Train with the verbs of the chosen engine; leaves `adapter/`, `renderer/` and `metrics.jsonl`."""
+        from luthier.engine.checkpoint import read_state
+        from luthier.engine.select import load_engine
+        from luthier.engine.text.renderer import Renderer
+        from luthier.parts.losses.sft import SFT
+
+        base, prepared = ctx.get(self.base).result, ctx.get(self.prepared)
+        shutil.rmtree(ctx.dir / "renderer", ignore_errors=True)
+        shutil.copytree(prepared.path / "renderer", ctx.dir / "renderer", copy_function=shutil.copyfile)
+        renderer = Renderer.load(ctx.dir / "renderer")
+        engine = load_engine(Path(base.folder), ctx.execution, self.recipe.method.spec(), self.recipe.optimizer, self.recipe.seed, self.recipe.precision)
+        if engine.refusal:
+            ctx.observer(Note(f"engine: reference, because the fast engine refused: {engine.refusal}", "warning"))
+        watch = self._watch(ctx, Predictor(engine, renderer, self.decoding, choices_of(ctx.get(self.dataset))))
+        rows = _training_rows(prepared)
+        done = train(engine, rows, SFT(), self.recipe, watch, ctx, watch.objective)
+        engine.load_state(read_state(ctx.dir / "scratch" / "best"))
+        engine.save_adapter(ctx.dir / "adapter", base.name)
+        return Checkpoint(
+            base=base.name,
+            base_folder=base.folder,
+            base_sha256=base.weights_sha256,
+            method=self.recipe.method.model_dump(mode="json"),
+            renderer_hash=renderer.hash,
+            engine=engine.name,
+            steps=done.step,
+            best_step=done.best_step,
+            best=done.best,
+            stopped=final_words(done, self.recipe.total_steps(len(rows.sequences))),
+            num_trainable=engine.num_trainable,
+            trained_tokens=done.trained_tokens,
+            adapter_sha256=file_sha256(ctx.dir / "adapter" / "adapter_model.safetensors"),
+        )
+
+    def _watch(self, ctx: Context, predictor: Predictor) -> Watch:
+        dataset = ctx.get(self.dataset)
+        sample = tuple(read_split(dataset, "train")[: self.recipe.train_sample])
+        return Watch(predictor, self.metric, tuple(read_split(dataset, "validation")), sample, self.recipe.watch, ctx)
+
+
+def _training_rows(prepared: Built[Prepared]) -> Rows:
+    from luthier.engine.text.prepared import read_prepared
+
+    split = read_prepared(prepared.path, "train")
+    return Rows(tuple(split.sequences), tuple(split.keys))

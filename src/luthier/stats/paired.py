@@ -1,0 +1,161 @@
+"""Paired comparisons of two models on the same rows: exact McNemar, Newcombe's interval, bootstrap, permutation.
+
+One decision: `first` is the tuned model and `second` what it is compared with, so a positive difference is a gain.
+Permutation swaps a row's two answers (for a mean this is the sign-flip test), whole groups at once when rows have groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats as scipy_stats
+
+from luthier.core.errors import UserError
+from luthier.stats.intervals import (
+    Estimate,
+    Resampling,
+    Statistic,
+    bca,
+    checked_counts,
+    chunks,
+    cluster_totals,
+    mean_of_counts,
+    wilson,
+)
+
+EXACT_PAIRS = 14
+
+
+@dataclass(frozen=True, slots=True)
+class PairedTable:
+    """Right/wrong counts of two models on the same rows."""
+
+    both: int
+    only_first: int
+    only_second: int
+    neither: int
+
+    @property
+    def n(self) -> int:
+        return self.both + self.only_first + self.only_second + self.neither
+
+
+@dataclass(frozen=True, slots=True)
+class PairedTest:
+    """A two-sided p-value and the name of the test that gave it."""
+
+    p: float
+    test: str
+
+
+def paired_table(first: np.ndarray, second: np.ndarray) -> PairedTable:
+    """Count the four cells. Raises UserError for different lengths or values other than 0 and 1."""
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if a.shape != b.shape or a.ndim != 1:
+        raise UserError("both models must have one score per row", f"shapes {a.shape} and {b.shape}")
+    if not (np.isin(a, (0.0, 1.0)).all() and np.isin(b, (0.0, 1.0)).all()):
+        raise UserError("right/wrong scores must be 0 or 1", "other values")
+    x, y = a == 1, b == 1
+    return PairedTable(int((x & y).sum()), int((x & ~y).sum()), int((~x & y).sum()), int((~x & ~y).sum()))
+
+
+def mcnemar_exact(table: PairedTable) -> PairedTest:
+    """Exact McNemar test: under the null the discordant rows are Binomial(b + c, 1/2); two-sided."""
+    discordant = table.only_first + table.only_second
+    if discordant == 0:
+        return PairedTest(1.0, "exact McNemar")
+    less = min(table.only_first, table.only_second)
+    return PairedTest(float(min(1.0, 2 * scipy_stats.binom.cdf(less, discordant, 0.5))), "exact McNemar")
+
+
+def newcombe(table: PairedTable, alpha: float = 0.05) -> Estimate:
+    """Newcombe's interval for a difference of paired proportions: method 10 of Statistics in Medicine 17 (1998) 2635-2650.
+
+    Wilson limits of both proportions, joined with the continuity-corrected phi of the pairing.
+    """
+    n = table.n
+    one, two = wilson(table.both + table.only_first, n, alpha), wilson(table.both + table.only_second, n, alpha)
+    phi = _corrected_phi(table)
+    below, above = one.value - one.low, one.high - one.value
+    below_two, above_two = two.value - two.low, two.high - two.value
+    difference = (table.only_first - table.only_second) / n
+    down = np.sqrt(max(0.0, below**2 - 2 * phi * below * above_two + above_two**2))
+    up = np.sqrt(max(0.0, above**2 - 2 * phi * above * below_two + below_two**2))
+    return Estimate(difference, float(max(-1.0, difference - down)), float(min(1.0, difference + up)), n, "Newcombe paired")
+
+
+def _corrected_phi(table: PairedTable) -> float:
+    a, b, c, d = table.both, table.only_first, table.only_second, table.neither
+    product = float(a + b) * (c + d) * (a + c) * (b + d)
+    if product == 0:
+        return 0.0
+    cross = float(a * d - b * c)
+    if cross > 0:
+        cross = max(cross - table.n / 2, 0.0)
+    return cross / float(np.sqrt(product))
+
+
+def paired_bootstrap(
+    first: np.ndarray,
+    second: np.ndarray,
+    statistic: Statistic = mean_of_counts,
+    groups: Sequence[Hashable | None] | None = None,
+    options: Resampling = Resampling(),  # noqa: B008 - frozen
+) -> Estimate:
+    """BCa interval of `statistic(first) - statistic(second)`; a resampled row brings both answers. Counts are [n, k] each."""
+    both, difference = stacked(first, second, statistic)
+    estimate = bca(both, difference, groups, options, bounds=(-1.0, 1.0))
+    name = estimate.method if "no spread" in estimate.method else f"paired {estimate.method}"
+    return Estimate(estimate.value, estimate.low, estimate.high, estimate.n, name)
+
+
+def stacked(first: np.ndarray, second: np.ndarray, statistic: Statistic) -> tuple[np.ndarray, Statistic]:
+    """Counts side by side [n, 2k] and the statistic of their difference."""
+    one, two = checked_counts(first), checked_counts(second)
+    if one.shape != two.shape:
+        raise UserError("both models must have counts for the same rows", f"shapes {one.shape} and {two.shape}")
+    k = one.shape[1]
+
+    def difference(totals: np.ndarray) -> np.ndarray:
+        return statistic(totals[..., :k]) - statistic(totals[..., k:])
+
+    return np.concatenate([one, two], axis=1), difference
+
+
+def permutation(
+    first: np.ndarray,
+    second: np.ndarray,
+    statistic: Statistic = mean_of_counts,
+    groups: Sequence[Hashable | None] | None = None,
+    options: Resampling = Resampling(resamples=20_000),  # noqa: B008 - frozen
+) -> PairedTest:
+    """Two-sided paired permutation test of `statistic(first) - statistic(second)`. Counts are [n, k] each.
+
+    All 2^m swaps of the m clusters whose counts differ are enumerated when m <= 14; otherwise `resamples` random
+    swaps with p = (extreme + 1) / (resamples + 1) (Phipson and Smyth 2010).
+    """
+    both, difference = stacked(first, second, statistic)
+    clusters = cluster_totals(both, groups)
+    k = both.shape[1] // 2
+    total = clusters.sum(axis=0)
+    change = clusters[:, k:] - clusters[:, :k]
+    change = change[(change != 0).any(axis=1)]
+    observed = abs(float(difference(total)))
+    tail = " over groups" if len(clusters) < len(both) else ""
+    if len(change) == 0:
+        return PairedTest(1.0, f"exact permutation{tail}")
+    exact = len(change) <= EXACT_PAIRS
+    rng = np.random.default_rng(options.seed)
+    extreme, done, size_of_all = 0, 0, 2 ** len(change) if exact else options.resamples
+    for size in chunks(size_of_all, len(change)):
+        rows = np.arange(done, done + size)
+        swaps = (rows[:, None] >> np.arange(len(change))) & 1 if exact else rng.integers(0, 2, size=(size, len(change)), dtype=np.int8)
+        moved = swaps.astype(np.float64) @ change
+        values = np.abs(difference(total + np.concatenate([moved, -moved], axis=1)))
+        extreme += int((values >= observed - 1e-12).sum())
+        done += size
+    if exact:
+        return PairedTest(extreme / size_of_all, f"exact permutation{tail}")
+    return PairedTest((extreme + 1) / (size_of_all + 1), f"permutation{tail}")

@@ -1,0 +1,168 @@
+"""The verdict: is the tuned model better than its opponent on the same sealed rows?
+
+One decision: *better* needs both p < alpha and an interval above zero; *worse* is the mirror; everything else is
+*not proven* and says how small a gain this many rows could have shown at 80 % power. Scores lie in [0, 1], higher is
+better; for a lower-is-better score swap the two arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from luthier.core.errors import UserError
+from luthier.stats.intervals import (
+    Estimate,
+    Resampling,
+    Statistic,
+    checked_counts,
+    cluster_totals,
+    mean_counts,
+    mean_of_counts,
+    standard_error,
+)
+from luthier.stats.paired import PairedTest, mcnemar_exact, newcombe, paired_bootstrap, paired_table, permutation, stacked
+from luthier.stats.power import detectable_gain, detectable_mean
+
+Decision = Literal["better", "not proven", "worse"]
+POWER = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictResult:
+    """The comparison in numbers. effect = tuned - baseline; interval at 1 - alpha; scores are shares of 1.
+
+    `minimum_detectable_effect` is 1.0, the largest gain there is, when no gain could have been shown (`detectable` is False).
+    """
+
+    decision: Decision
+    tuned: float
+    baseline: float
+    effect: float
+    interval: tuple[float, float]
+    p: float
+    test: str
+    interval_method: str
+    num_rows: int
+    minimum_detectable_effect: float
+    detectable: bool
+    alpha: float
+
+    @property
+    def sentence(self) -> str:
+        return self.describe()
+
+    def describe(self, metric: str = "score", opponent: str = "the baseline") -> str:
+        """The verdict in one or two plain sentences with its numbers; `metric` and `opponent` name what was compared."""
+        low, high = self.interval
+        numbers = (
+            f"{metric} {_percent(self.tuned)} against {_percent(self.baseline)} for {opponent} on {self.num_rows:,} paired {'row' if self.num_rows == 1 else 'rows'}: "
+            f"{_points(self.effect)} ({100 * (1 - self.alpha):g} % interval {_signed(low)} to {_signed(high)}; {self.test}, {_p(self.p)})."
+        )
+        if self.decision != "not proven":
+            return f"{self.decision.capitalize()}: {numbers}"
+        if not self.detectable:
+            return f"Not proven: {numbers} So few rows cannot show any gain; use more test rows."
+        least = f"{100 * self.minimum_detectable_effect:.1f} points"
+        return f"Not proven: {numbers} This many rows would show a gain of {least} or more with a chance of {100 * POWER:.0f} %."
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _signed(share: float) -> str:
+    return f"{100 * share:+.1f}"
+
+
+def _points(effect: float) -> str:
+    if round(100 * effect, 1) == 0:
+        return "no difference to a tenth of a point"
+    return f"{'a gain' if effect > 0 else 'a loss'} of {100 * abs(effect):.1f} points"
+
+
+def _p(p: float) -> str:
+    return f"p = {p:.1e}" if p < 0.001 else f"p = {p:.3f}"
+
+
+def judge(
+    tuned: np.ndarray,
+    baseline: np.ndarray,
+    kind: Literal["binary", "mean"] | Statistic = "binary",
+    alpha: float = 0.05,
+    groups: Sequence[Hashable | None] | None = None,
+    seed: int = 0,
+) -> VerdictResult:
+    """Compare two models row by row.
+
+    kind `binary`: scores [n] of 0 and 1, exact McNemar and Newcombe's interval; `mean`: scores [n] in [0, 1], paired BCa
+    bootstrap with a permutation p; a statistic: counts [n, k], for metrics such as macro F1. With `groups`, related rows are
+    resampled and swapped together, and right/wrong scores are then judged as means, since McNemar assumes independent rows.
+    Raises UserError for no rows, different lengths, NaN, or scores outside [0, 1].
+    """
+    if not 0 < alpha < 1:
+        raise UserError("`0 < alpha < 1` must hold", alpha)
+    one, two, statistic = _as_counts(tuned, baseline, kind)
+    grouped = groups is not None and len(cluster_totals(one, groups)) < len(one)
+    if kind == "binary" and not grouped:
+        return _judge_binary(tuned, baseline, alpha)
+    used = groups if grouped else None
+    interval = paired_bootstrap(one, two, statistic, used, Resampling(alpha, 5000, seed))
+    test = permutation(one, two, statistic, used, Resampling(alpha, 20_000, seed))
+    values = float(statistic(one.sum(axis=0))), float(statistic(two.sum(axis=0)))
+    both, difference = stacked(one, two, statistic)
+    clusters = cluster_totals(both, used)
+    error = standard_error(clusters, difference)
+    least = detectable_mean(error, len(clusters), alpha, POWER) if error > 0 else detectable_gain(len(clusters), 0.0, alpha, POWER)
+    return _result(values, interval, test, alpha, least)
+
+
+def _judge_binary(tuned: np.ndarray, baseline: np.ndarray, alpha: float) -> VerdictResult:
+    table = paired_table(tuned, baseline)
+    discordance = (table.only_first + table.only_second) / table.n
+    values = (table.both + table.only_first) / table.n, (table.both + table.only_second) / table.n
+    least = detectable_gain(table.n, discordance, alpha, POWER)
+    return _result(values, newcombe(table, alpha), mcnemar_exact(table), alpha, least)
+
+
+def _result(values: tuple[float, float], interval: Estimate, test: PairedTest, alpha: float, least: float) -> VerdictResult:
+    decision: Decision = "not proven"
+    if test.p < alpha and interval.low > 0:
+        decision = "better"
+    elif test.p < alpha and interval.high < 0:
+        decision = "worse"
+    return VerdictResult(
+        decision=decision,
+        tuned=values[0],
+        baseline=values[1],
+        effect=interval.value,
+        interval=(interval.low, interval.high),
+        p=test.p,
+        test=test.test,
+        interval_method=interval.method,
+        num_rows=interval.n,
+        minimum_detectable_effect=min(1.0, least),
+        detectable=least <= 1,
+        alpha=alpha,
+    )
+
+
+def _as_counts(tuned: np.ndarray, baseline: np.ndarray, kind: str | Statistic) -> tuple[np.ndarray, np.ndarray, Statistic]:
+    a, b = np.asarray(tuned, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
+    if a.shape != b.shape:
+        raise UserError("both models must be scored on the same rows", f"shapes {a.shape} and {b.shape}")
+    if len(a) == 0:
+        raise UserError("at least one test row is needed for a verdict", "0 rows")
+    if callable(kind):
+        return checked_counts(a), checked_counts(b), kind
+    if kind not in ("binary", "mean"):
+        raise UserError("`kind` must be binary, mean or a statistic", repr(kind))
+    if a.ndim != 1:
+        raise UserError("scores must be one number per row", f"shape {a.shape}")
+    one, two = checked_counts(mean_counts(a)), checked_counts(mean_counts(b))
+    if a.min() < 0 or a.max() > 1 or b.min() < 0 or b.max() > 1:
+        raise UserError("scores must lie in [0, 1]", f"{min(a.min(), b.min()):g} to {max(a.max(), b.max()):g}")
+    return one, two, mean_of_counts

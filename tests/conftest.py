@@ -1,0 +1,37 @@
+"""Shared fixtures: offline by default, and the real data when the checkout has it beside it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+REPO = Path(__file__).resolve().parents[1]
+SHARED = Path(os.environ.get("LUTHIER_SHARED", REPO.parent / "shared"))
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    """The root of the checkout."""
+    return REPO
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data sets and broken inputs; skips, visibly, where it is absent."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip(f"real data not present at {folder} (set LUTHIER_SHARED)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a two-layer random llama with a real 300-entry tokenizer and a ChatML template (read-only by agreement)."""
+    from toy_models import make_toy_base
+
+    return make_toy_base(tmp_path_factory.mktemp("toy") / "toy-llama")

@@ -52,9 +52,7 @@ def write_tokenizer(folder: Path, *, vocab: int = VOCAB) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
 
 
-def make_toy_base(
-    folder: Path, *, arch: str = "llama", layers: int = 2, hidden: int = 32, seed: int = 0, dtype: str = "float32"
-) -> Path:
+def make_toy_base(folder: Path, *, arch: str = "llama", layers: int = 2, hidden: int = 32, seed: int = 0, dtype: str = "float32") -> Path:
     """Write a random model of the family `arch` (any decoder name that transformers knows) and return its folder.
 
     Four query heads, two key/value heads, MLP twice as wide as `hidden`, tied embeddings, context of 512 tokens.

@@ -14,9 +14,24 @@ from scipy.stats import binomtest, norm
 from luthier.report.diagnose import diagnose
 from luthier.report.model import Answer, ClassRow, Evaluation, MetricRow, ModelInfo, Objective, Pairs, Run, RunReport, Verdict
 from luthier.report.sections import (
-    Bin, Candidate, Confusion, Cost, CurvePoint, Data, Estimate, Finding, LedgerStep, Lengths, LineageStep, Machine, Reason,
-    SourceFile, SplitCount, StageCost, Training,
-)  # fmt: skip
+    Bin,
+    Candidate,
+    Confusion,
+    Cost,
+    CurvePoint,
+    Data,
+    Estimate,
+    Finding,
+    LedgerStep,
+    Lengths,
+    LineageStep,
+    Machine,
+    Reason,
+    SourceFile,
+    SplitCount,
+    StageCost,
+    Training,
+)
 
 PHRASES = {
     "activate_my_card": "How do I activate the card that came this morning?",
@@ -42,14 +57,14 @@ def wilson(k: int, n: int, level: float = 0.95) -> Estimate:
     """Wilson score interval of k of n."""
     z, p = norm.ppf(0.5 + level / 2), k / n
     mid, half = (p + z * z / (2 * n)) / (1 + z * z / n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return Estimate(value=p, low=max(0.0, mid - half), high=min(1.0, mid + half), n=n, level=level)
+    return Estimate(value=p, low=max(0.0, mid - half), high=min(1.0, mid + half), n=n, level=level, method="Wilson")
 
 
 def paired(gained: int, lost: int, n: int) -> Estimate:
     """Wald interval of a paired difference of shares (good enough for a picture)."""
     d = (gained - lost) / n
     half = 1.96 * math.sqrt((gained + lost) / n - d * d) / math.sqrt(n)
-    return Estimate(value=d, low=d - half, high=d + half, n=n)
+    return Estimate(value=d, low=d - half, high=d + half, n=n, method="Wald, paired")
 
 
 def simulated_rows() -> list[Answer]:
@@ -65,9 +80,17 @@ def simulated_rows() -> list[Answer]:
         baseline = want if rng.random() < (0.62 if tuned == want else 0.3) else LABELS[rng.randrange(12)]
         sure = round(rng.uniform(0.4, 0.99), 3)
         rows.append(
-            Answer(key=f"{rng.getrandbits(64):016x}", source=f"banking.csv row {i + 2}", prompt=prompt, reference=want,
-                   baseline=baseline, tuned=tuned, probability=sure, margin=round(2 * sure - 1, 3))
-        )  # fmt: skip
+            Answer(
+                key=f"{rng.getrandbits(64):016x}",
+                source=f"banking.csv row {i + 2}",
+                prompt=prompt,
+                reference=want,
+                baseline=baseline,
+                tuned=tuned,
+                probability=sure,
+                margin=round(2 * sure - 1, 3),
+            )
+        )
     return rows
 
 
@@ -77,11 +100,30 @@ def curves() -> tuple[CurvePoint, ...]:
     for step in range(1, 121):
         points.append(CurvePoint(step=step, split="train", name="loss", value=0.25 + 2.1 * math.exp(-step / 22) + rng.gauss(0, 0.06)))
         if step % 10 == 0:
-            points.append(CurvePoint(step=step, split="validation", name="loss", value=0.42 + 2.0 * math.exp(-step / 20) + rng.gauss(0, 0.01)))
+            points.append(
+                CurvePoint(step=step, split="validation", name="loss", value=0.42 + 2.0 * math.exp(-step / 20) + rng.gauss(0, 0.01))
+            )
             for split, top in (("train", 0.97), ("validation", 0.91)):
                 value = top - 0.8 * math.exp(-step / 18) + rng.gauss(0, 0.006)
                 points.append(CurvePoint(step=step, split=split, name="accuracy", value=value))
     return tuple(points)
+
+
+def class_rows(rows: list[Answer], counts: tuple[tuple[int, ...], ...]) -> tuple[ClassRow, ...]:
+    """Recall of both models and precision of the tuned one, class by class."""
+    found = []
+    for j, label in enumerate(LABELS):
+        mine = [r for r in rows if r.reference == label]
+        found.append(
+            ClassRow(
+                label=label,
+                num_rows=len(mine),
+                baseline_recall=wilson(sum(r.baseline == label for r in mine), len(mine)),
+                tuned_recall=wilson(sum(r.tuned == label for r in mine), len(mine)),
+                tuned_precision=wilson(counts[j][j], sum(row[j] for row in counts)),
+            )
+        )
+    return tuple(found)
 
 
 def evaluation(rows: list[Answer]) -> Evaluation:
@@ -91,26 +133,27 @@ def evaluation(rows: list[Answer]) -> Evaluation:
     lost = [r for r, b, t in zip(rows, right_b, right_t, strict=True) if b and not t]
     both = [r for r, b, t in zip(rows, right_b, right_t, strict=True) if b and t]
     counts = tuple(tuple(sum(r.reference == a and r.tuned == b for r in rows) for b in LABELS) for a in LABELS)
-    classes = []
-    for j, label in enumerate(LABELS):
-        mine = [i for i, r in enumerate(rows) if r.reference == label]
-        answered = sum(counts[i][j] for i in range(12))
-        classes.append(
-            ClassRow(label=label, num_rows=len(mine), baseline_recall=wilson(sum(right_b[i] for i in mine), len(mine)),
-                     tuned_recall=wilson(sum(right_t[i] for i in mine), len(mine)), tuned_precision=wilson(counts[j][j], answered))
-        )  # fmt: skip
-    accuracy = MetricRow(name="accuracy", baseline=wilson(sum(right_b), n), tuned=wilson(sum(right_t), n), difference=paired(len(gained), len(lost), n))
+    accuracy = MetricRow(
+        name="accuracy", baseline=wilson(sum(right_b), n), tuned=wilson(sum(right_t), n), difference=paired(len(gained), len(lost), n)
+    )
     f1 = MetricRow(
-        name="macro_f1", baseline=Estimate(value=0.581, low=0.520, high=0.640, n=n), tuned=Estimate(value=0.889, low=0.845, high=0.926, n=n),
+        name="macro_f1",
+        baseline=Estimate(value=0.581, low=0.520, high=0.640, n=n),
+        tuned=Estimate(value=0.889, low=0.845, high=0.926, n=n),
         difference=Estimate(value=0.308, low=0.235, high=0.381, n=n),
-    )  # fmt: skip
+    )
     loss = MetricRow(name="log_loss", unit="number", higher_is_better=False, tuned=Estimate(value=0.41, low=0.33, high=0.5, n=n))
     wrong = sorted((r for r in rows if r.tuned != r.reference), key=lambda r: -(r.probability or 0))
     return Evaluation(
-        metrics=(accuracy, f1, loss), classes=tuple(classes), confusion=Confusion(labels=LABELS, counts=counts),
+        metrics=(accuracy, f1, loss),
+        classes=class_rows(rows, counts),
+        confusion=Confusion(labels=LABELS, counts=counts),
         pairs=Pairs(both_right=len(both), gained=len(gained), lost=len(lost), both_wrong=n - len(both) - len(gained) - len(lost)),
-        errors=tuple(wrong[:20]), gained=tuple(gained[:5]), lost=tuple(lost[:5]), both_right=tuple(both[:3]),
-    )  # fmt: skip
+        errors=tuple(wrong[:20]),
+        gained=tuple(gained[:5]),
+        lost=tuple(lost[:5]),
+        both_right=tuple(both[:3]),
+    )
 
 
 def verdict_of(e: Evaluation) -> Verdict:
@@ -122,10 +165,18 @@ def verdict_of(e: Evaluation) -> Verdict:
     assert e.metrics[0].tuned is not None
     p = float(binomtest(pairs.gained, pairs.gained + pairs.lost).pvalue)
     return Verdict(
-        decision="better", metric="accuracy", baseline=e.metrics[0].baseline.value, tuned=e.metrics[0].tuned.value,
-        effect=difference.value, interval=(difference.low, difference.high), p=p, test="exact McNemar, two-sided", num_rows=240,
-        minimum_detectable_effect=0.083, looks=1,
-    )  # fmt: skip
+        decision="better",
+        metric="accuracy",
+        baseline=e.metrics[0].baseline.value,
+        tuned=e.metrics[0].tuned.value,
+        effect=difference.value,
+        interval=(difference.low, difference.high),
+        p=p,
+        test="exact McNemar, two-sided",
+        num_rows=240,
+        minimum_detectable_effect=0.083,
+        looks=1,
+    )
 
 
 def data() -> Data:
@@ -134,11 +185,24 @@ def data() -> Data:
     ledger = (
         LedgerStep(step="read", kept=912),
         LedgerStep(step="map", kept=910, set_aside=2, reasons=(Reason(fate="set aside", reason="label is empty", num_rows=2),)),
-        LedgerStep(step="clean", kept=896, changed=11, dropped=3, reasons=(
-            Reason(fate="changed", reason="broken encoding repaired", num_rows=11), Reason(fate="dropped", reason="text is empty", num_rows=3))),
+        LedgerStep(
+            step="clean",
+            kept=896,
+            changed=11,
+            dropped=3,
+            reasons=(
+                Reason(fate="changed", reason="broken encoding repaired", num_rows=11),
+                Reason(fate="dropped", reason="text is empty", num_rows=3),
+            ),
+        ),
         LedgerStep(step="leakage", kept=900, dropped=7, reasons=(Reason(fate="dropped", reason="also in the test split", num_rows=7),)),
-        LedgerStep(step="lengths", kept=898, changed=2, reasons=(Reason(fate="changed", reason="prompt cut at its start to 128 tokens", num_rows=2),)),
-    )  # fmt: skip
+        LedgerStep(
+            step="lengths",
+            kept=898,
+            changed=2,
+            reasons=(Reason(fate="changed", reason="prompt cut at its start to 128 tokens", num_rows=2),),
+        ),
+    )
     findings = (
         Finding(level="warning", text="11 rows held text that was decoded twice; it was repaired", num_rows=11, where="banking.csv"),
         Finding(level="info", text="classes are balanced", where="train"),
@@ -158,59 +222,152 @@ def candidates(e: Evaluation) -> tuple[Candidate, ...]:
     found = [Candidate(name=n, role="baseline", split="validation", metrics={"accuracy": wilson(k, 60)}, chosen=k == 36) for n, k in names]
     found.append(Candidate(name="tuned (LoRA rank 16)", role="tuned", split="validation", metrics={"accuracy": wilson(54, 60)}))
     accuracy = e.metrics[0]
-    for name, role, est in (("few-shot (12 examples, one a class)", "baseline", accuracy.baseline), ("tuned (LoRA rank 16)", "tuned", accuracy.tuned)):
+    for name, role, est in (
+        ("few-shot (12 examples, one a class)", "baseline", accuracy.baseline),
+        ("tuned (LoRA rank 16)", "tuned", accuracy.tuned),
+    ):
         assert est is not None
         found.append(Candidate(name=name, role=role, split="test", metrics={"accuracy": est}, chosen=role == "baseline"))  # pyright: ignore
     return tuple(found)
 
 
+def lineage() -> tuple[LineageStep, ...]:
+    """The artifacts of the run, inputs first."""
+    rows, split, prepared, chosen, trained = "a91c5e0b77d2", "0d4e8f10c3aa", "5b7712ef9c04", "77aa01c9d5e3", "e60f2a3391bd"
+    return (
+        LineageStep(stage="ingest", key12=rows, seconds=0.6),
+        LineageStep(stage="split", key12=split, inputs=(rows,), seconds=0.2),
+        LineageStep(stage="prepare", key12=prepared, inputs=(split,), seconds=1.4),
+        LineageStep(stage="choose", key12=chosen, inputs=(split,), seconds=48.0, cached=True),
+        LineageStep(stage="train", key12=trained, inputs=(prepared,), seconds=192.5),
+        LineageStep(stage="evaluate", key12="19cd0f7a6b82", inputs=(trained, chosen, split), seconds=31.0),
+    )
+
+
+def training() -> Training:
+    """Curves, their diagnosis, settings and speed."""
+    config: dict[str, str | int | float | bool | None] = {
+        "epochs": 2,
+        "learning_rate": 0.0004,
+        "batch_size": 10,
+        "schedule": "cosine",
+        "warmup": 0.05,
+        "weight_decay": 0.0,
+        "method.rank": 16,
+    }
+    return Training(
+        curves=curves(),
+        num_steps=120,
+        best_step=110,
+        stopped="all 2 epochs done",
+        diagnosis=diagnose(curves(), config),
+        config=config,
+        engine="fast",
+        tokens_per_second=1840.0,
+        seconds=192.5,
+        peak_memory_mb=1893.0,
+        energy_wh=1.6,
+    )
+
+
+def lengths() -> Lengths:
+    """Row lengths in bins of 8 tokens."""
+    heights = (4, 31, 120, 231, 204, 142, 83, 41, 19, 12, 6, 5, 2)
+    return Lengths(
+        histogram=tuple(Bin(low=low, high=low + 8, num_rows=n) for low, n in zip(range(32, 136, 8), heights, strict=True)),
+        percentiles={"50": 61, "90": 84, "99": 118, "100": 133},
+        max_length=128,
+        policy="cut the prompt's start",
+        trained_share=0.083,
+        num_cut=2,
+    )
+
+
+def objective() -> Objective:
+    """What was wanted."""
+    return Objective(
+        name="banking-intents",
+        task="classification",
+        goal="Route a customer's message to the right team at first reading.",
+        metric="accuracy",
+        constraints=("answers within 200 ms on two cores", "no message leaves the building"),
+        affected=("customers who write to support", "support staff"),
+    )
+
+
+def model_info() -> ModelInfo:
+    """The base and the adapter."""
+    return ModelInfo(
+        base="smollm2-135m-instruct",
+        source="HuggingFaceTB/SmolLM2-135M-Instruct",
+        licence="Apache-2.0",
+        architecture="llama",
+        num_parameters=134_515_008,
+        context_length=8192,
+        method="lora",
+        settings={"rank": 16, "alpha": 32, "target": "all linear"},
+        num_trainable=4_884_480,
+        adapter=".luthier/artifacts/train-e60f2a3391bd/adapter",
+        adapter_sha256="9b1d" * 16,
+    )
+
+
+def machine() -> Machine:
+    """A small cloud machine."""
+    return Machine(
+        cpu="AMD EPYC 7B13",
+        cores=2,
+        memory_gb=7.8,
+        system="Linux 6.1 x86_64",
+        git_revision="4be1f0c",
+        versions={"luthier": "0.1.0", "python": "3.11.7", "torch": "2.13.0", "transformers": "5.0.0", "peft": "0.19.0"},
+    )
+
+
 def example_report() -> RunReport:
     """The rich fixture: every field is filled in."""
-    e = evaluation(simulated_rows())
-    config = {"epochs": 2, "learning_rate": 0.0004, "batch_size": 10, "schedule": "cosine", "warmup": 0.05, "weight_decay": 0.0, "method.rank": 16, "seed": 0}
-    points = curves()
-    keys = {"import": "a91c5e0b77d2", "split": "0d4e8f10c3aa", "prepare": "5b7712ef9c04", "train": "e60f2a3391bd", "choose": "77aa01c9d5e3"}
-    lineage = (
-        LineageStep(stage="import", key12=keys["import"], seconds=0.6),
-        LineageStep(stage="split", key12=keys["split"], inputs=(keys["import"],), seconds=0.2),
-        LineageStep(stage="prepare", key12=keys["prepare"], inputs=(keys["split"],), seconds=1.4),
-        LineageStep(stage="choose", key12=keys["choose"], inputs=(keys["split"],), seconds=48.0, cached=True),
-        LineageStep(stage="train", key12=keys["train"], inputs=(keys["prepare"],), seconds=192.5),
-        LineageStep(stage="evaluate", key12="19cd0f7a6b82", inputs=(keys["train"], keys["choose"], keys["split"]), seconds=31.0),
-    )
+    e, steps = evaluation(simulated_rows()), lineage()
+    commands = ("luthier run luthier.yaml", "luthier show 7")
     return RunReport(
         verdict=verdict_of(e),
-        run=Run(number=7, name="banking-intents", project="banking-intents", finished="2026-03-02T14:07:31Z", seed=0,
-                commands=("luthier run luthier.yaml", "luthier show 7")),
-        objective=Objective(name="banking-intents", task="classification", goal="Route a customer's message to the right team at first reading.",
-                            metric="accuracy", constraints=("answers within 200 ms on two cores", "no message leaves the building"),
-                            affected=("customers who write to support", "support staff")),
-        model=ModelInfo(base="smollm2-135m-instruct", source="HuggingFaceTB/SmolLM2-135M-Instruct", licence="Apache-2.0", architecture="llama",
-                        num_parameters=134_515_008, context_length=8192, method="lora", settings={"rank": 16, "alpha": 32, "target": "all linear"},
-                        num_trainable=4_884_480, adapter=".luthier/artifacts/train-e60f2a3391bd/adapter", adapter_sha256="9b1d" * 16),
+        run=Run(number=7, name="banking-intents", project="banking-intents", finished="2026-03-02T14:07:31Z", seed=0, commands=commands),
+        objective=objective(),
+        model=model_info(),
         data=data(),
-        lengths=Lengths(histogram=tuple(Bin(low=a, high=a + 8, num_rows=n) for a, n in zip(range(32, 136, 8), (4, 31, 120, 231, 204, 142, 83, 41, 19, 12, 6, 5, 2), strict=True)),
-                        percentiles={"50": 61, "90": 84, "99": 118, "100": 133}, max_length=128, policy="cut the prompt's start", trained_share=0.083,
-                        num_cut=2, num_dropped=0),
-        training=Training(curves=points, num_steps=120, best_step=110, stopped="all 2 epochs done", diagnosis=diagnose(points, config), config=config,
-                          engine="fast", tokens_per_second=1840.0, seconds=192.5, peak_memory_mb=1893.0, energy_wh=1.6),
+        lengths=lengths(),
+        training=training(),
         candidates=candidates(e),
         evaluation=e,
-        cost=Cost(stages=tuple(StageCost(stage=s.stage, seconds=s.seconds or 0.0, cached=s.cached) for s in lineage), total_seconds=274.0,
-                  peak_memory_mb=1893.0, tokens={"trained": 12_040, "computed": 61_233, "as if separate": 148_902}, energy_wh=2.1),
-        lineage=lineage,
-        machine=Machine(cpu="AMD EPYC 7B13", cores=2, memory_gb=7.8, system="Linux 6.1 x86_64", git_revision="4be1f0c",
-                        versions={"luthier": "0.1.0", "python": "3.11.7", "torch": "2.13.0", "transformers": "5.0.0", "peft": "0.19.0"}),
+        cost=Cost(
+            stages=tuple(StageCost(stage=s.stage, seconds=s.seconds or 0.0, cached=s.cached) for s in steps),
+            total_seconds=274.0,
+            peak_memory_mb=1893.0,
+            tokens={"trained": 12_040, "computed": 61_233, "as if separate": 148_902},
+            energy_wh=2.1,
+        ),
+        lineage=steps,
+        machine=machine(),
         limits=("English messages only.", "Twelve of the bank's 77 intents."),
-    )  # fmt: skip
+    )
 
 
 def minimal_report() -> RunReport:
     """Nothing but what the contract requires."""
     return RunReport(
-        verdict=Verdict(decision="not proven", metric="rouge_l", baseline=0.31, tuned=0.33, effect=0.02, interval=(-0.03, 0.07), p=0.46,
-                        test="paired permutation", num_rows=50, minimum_detectable_effect=0.09, looks=2),
+        verdict=Verdict(
+            decision="not proven",
+            metric="rouge_l",
+            baseline=0.31,
+            tuned=0.33,
+            effect=0.02,
+            interval=(-0.03, 0.07),
+            p=0.46,
+            test="paired permutation",
+            num_rows=50,
+            minimum_detectable_effect=0.09,
+            looks=2,
+        ),
         run=Run(name="first-try"),
         objective=Objective(name="summaries", task="generation", metric="rouge_l", unit="number"),
         model=ModelInfo(base="some-model"),
-    )  # fmt: skip
+    )

@@ -62,14 +62,14 @@ def _in_entry_points(folder: str, base: type[P]) -> Iterator[type[P]]:
             yield cls
 
 
-def load_part(package: str, base: type[P], value: Any) -> P:
+def load_part(package: str, base: type[P], value: Any, what: str = "") -> P:
     """A part from its kind (`accuracy`), a mapping (`{kind: ..., field: value}`) or the part itself.
 
-    Raises UserError for an unknown kind, with the nearest one, or for fields that do not fit.
+    `what` is the part's name in messages. Raises UserError for an unknown kind, with the nearest one, or fields that do not fit.
     """
     if isinstance(value, base):
         return value
-    what = base.__name__.lower()
+    what = what or base.__name__.lower()
     fields = {"kind": value} if isinstance(value, str) else value
     if not isinstance(fields, dict) or not isinstance(fields.get("kind"), str):
         raise UserError(f"a {what} must be a name or a mapping with `kind`", repr(value)[:200])

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from luthier.core.files import files_below, write_json
 
 RECORD = "record.json"
 SCRATCH = "scratch"
+WATTS_PER_CORE = 10.0
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy", "scipy", "pydantic")
 
 
@@ -63,6 +65,17 @@ def _git_revision() -> str:
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return "unknown"
     return done.stdout.strip() or "not a repository"
+
+
+def process_cost() -> dict[str, float]:
+    """This process so far: peak resident memory (MB), CPU seconds, and energy in Wh at WATTS_PER_CORE (an estimate)."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    cpu_s = usage.ru_utime + usage.ru_stime
+    return {
+        "peak_memory_mb": round(usage.ru_maxrss / 1024, 1),
+        "cpu_seconds": round(cpu_s, 1),
+        "energy_wh_estimate": round(cpu_s * WATTS_PER_CORE / 3600, 3),
+    }
 
 
 def hash_files(folder: Path) -> dict[str, str]:

@@ -166,6 +166,7 @@ class Store:
             "inputs": {path: below.key() for path, below in stage.inputs().items()},
             "execution": ctx.execution.model_dump(),
             "seconds": round(seconds, 3),
+            "cost": records_on_disk.process_cost(),
             "result": result.model_dump(mode="json"),
         }
         fsync_tree(ctx.dir)

@@ -87,7 +87,7 @@ class Loss(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to generate. temperature 0 is greedy. Generation ends at `stop_ids`, a stop string, or the limit."""
+    """How to generate. temperature 0 is greedy. Generation ends at one of `stop_ids` or at the limit."""
 
     max_new_tokens: int = 128
     temperature: float = 0.0
@@ -110,6 +110,8 @@ class Engine(Protocol):
 
     name: str
     num_trainable: int
+    refusal: str | None
+    """Why the fast engine was not taken, when `auto` chose the reference; otherwise None."""
 
     def use_optimiser(self, config: AdamW) -> None:
         """Choose the optimiser before the first step (`AdamW()` when never called); its moments start at zero."""

@@ -106,7 +106,9 @@ def load_adapter(folder: Path) -> tuple[LoRASpec, dict[str, torch.Tensor]]:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         weights = load_file(folder / "adapter_model.safetensors")
     except FileNotFoundError as err:
-        raise UserError("a PEFT adapter folder must hold adapter_config.json and adapter_model.safetensors", str(err.filename or folder)) from None
+        raise UserError(
+            "a PEFT adapter folder must hold adapter_config.json and adapter_model.safetensors", str(err.filename or folder)
+        ) from None
     except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as err:
         raise CorruptArtifact(f"the adapter {folder} cannot be read ({err}): train or copy it again") from None
     for key, plain in (("peft_type", "LORA"), ("bias", "none"), ("use_dora", False), ("modules_to_save", None), ("fan_in_fan_out", False)):

@@ -8,25 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
-
 import numpy as np
-from pydantic import Field
 
-from luthier.core.config import Config
 from luthier.core.errors import UserError
 from luthier.core.records import Example, Message
 from luthier.engine.contract import Engine, Progress, Sampling, TokenSequence
+from luthier.engine.decoding import Decoding
 from luthier.engine.text.renderer import Renderer
-
-
-class Decoding(Config):
-    """How answers are made: scored over the label list, or generated as text."""
-
-    kind: Literal["labels", "text"] = "text"
-    max_new_tokens: int = Field(default=128, ge=1)
-    temperature: float = Field(default=0.0, ge=0)
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,8 +47,8 @@ def diagnose(curves: Iterable[CurvePoint], settings: Settings | None = None) -> 
     if len(train) >= MIN_TRAIN_POINTS:
         window = _window(train)
         if window.last > BLOW_UP * window.lowest and window.last > window.first:
-            said = f"training loss rose from {window.lowest:.3f} at its lowest to {window.last:.3f} at the end (it began at {window.first:.3f})"
-            return _diverged((said,), given)
+            said = f"training loss rose from {window.lowest:.3f} at its lowest to {window.last:.3f} at the end"
+            return _diverged((f"{said} (it began at {window.first:.3f})",), given)
     if len(train) < MIN_TRAIN_POINTS or len(held) < MIN_VALIDATION_POINTS:
         return _too_short(len(train), len(held))
     window = _window(train)

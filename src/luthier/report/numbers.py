@@ -46,10 +46,10 @@ def estimated_difference(e: Estimate | None, unit: Unit = "share") -> str:
 
 
 def p_value(p: float) -> str:
-    """`p < 0.001`, or two significant digits: `p = 0.031`, `p = 0.46`."""
+    """`p < 0.001`, or three significant digits below 0.1 and two decimals above: `p = 0.0499`, `p = 0.46`."""
     if p < 0.001:
         return "p < 0.001"
-    return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+    return f"p = {p:.3g}" if p < 0.1 else f"p = {p:.2f}"
 
 
 def percent(x: float) -> str:

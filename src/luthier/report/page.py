@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from luthier.core.errors import MachineError
 from luthier.report import numbers, plots
 from luthier.report.csvfile import errors_csv
-from luthier.report.model import RunReport
+from luthier.report.model import Evaluation, RunReport
 from luthier.report.sections import SplitCount
 
 if TYPE_CHECKING:
@@ -36,7 +38,8 @@ SIGNS = {"better": "▲", "not proven": "◆", "worse": "▼"}
 
 
 def render_page(report: RunReport) -> str:
-    """The whole page as text."""
+    """The whole page as text. Raises MachineError when a library of the `report` extra is missing."""
+    _require("altair", "vl_convert", "jinja2")
     from markupsafe import Markup
 
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
@@ -49,8 +52,10 @@ def render_page(report: RunReport) -> str:
             share=report.objective.unit,
             sign=SIGNS[report.verdict.decision],
             sentence=numbers.verdict_sentence(report.verdict, report.objective.unit),
-            charts={name: Markup(svg) for name, svg in charts(report).items()},
-            curves=[Markup(svg) for svg in curve_charts(report)],
+            charts=_both_widths(report),
+            confusion=Markup(confusion_chart(report)),
+            confusions=top_confusions(report),
+            verdict_row=next((m for m in report.evaluation.metrics if m.name == report.verdict.metric), None),
             style=Markup(style),
             script=Markup(script),
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -59,35 +64,64 @@ def render_page(report: RunReport) -> str:
     )
 
 
-def charts(report: RunReport) -> dict[str, str]:
-    """The page's charts by name; empty text where there is nothing to draw."""
-    v, goal = report.verdict, report.objective
-    lengths, confusion = report.lengths, report.evaluation.confusion
-    return {
-        "effect": plots.effect_chart(v.effect, v.interval, points=goal.unit == "share"),
-        "candidates": plots.candidate_chart(report.candidates, goal.metric, share=goal.unit == "share"),
-        "lengths": plots.length_chart(lengths.histogram, lengths.max_length) if lengths else "",
-        "ledger": plots.ledger_chart(report.data.ledger),
-        "confusion": plots.confusion_chart(confusion) if confusion and confusion.labels else "",
+def charts(report: RunReport, width: int) -> dict[str, str]:
+    """The page's charts by name, for one width; a chart with nothing to draw is left out."""
+    v, goal, lengths = report.verdict, report.objective, report.lengths
+    drawn = {
+        "effect": plots.effect_chart(v.effect, v.interval, points=goal.unit == "share", width=width),
+        "candidates": plots.candidate_chart(report.candidates, goal.metric, goal.unit, width),
+        "lengths": plots.length_chart(lengths.histogram, lengths.max_length, width) if lengths else "",
+        "ledger": plots.ledger_chart(report.data.ledger, width),
     }
+    for name in curve_names(report):
+        assert report.training is not None
+        drawn[f"curve {name}"] = plots.curve_chart(report.training.curves, name, report.training.best_step, width)
+    return {name: svg for name, svg in drawn.items() if svg}
 
 
-def curve_charts(report: RunReport) -> list[str]:
-    """A chart for each learning curve: the loss first, then the metrics by name."""
-    if report.training is None:
+def curve_names(report: RunReport) -> list[str]:
+    """The learning curves that are drawn: the loss first, then the metrics by name."""
+    points = report.training.curves if report.training else ()
+    return sorted({p.name for p in points if p.split in plots.SPLIT_COLOURS}, key=lambda n: (n != "loss", n))
+
+
+def confusion_chart(report: RunReport) -> str:
+    """The confusion matrix, or empty text. It has one width: a phone scrolls it."""
+    confusion = report.evaluation.confusion
+    return plots.confusion_chart(confusion) if confusion and confusion.labels else ""
+
+
+def top_confusions(report: RunReport, most: int = 8) -> list[tuple[str, str, int, int]]:
+    """The most frequent wrong cells: (wanted, answered, rows, rows of the wanted class)."""
+    found = report.evaluation.confusion
+    if found is None:
         return []
-    points, best = report.training.curves, report.training.best_step
-    measured = {p.name for p in points if p.split in plots.SPLIT_COLOURS}
-    drawn = [plots.curve_chart(points, name, best) for name in sorted(measured, key=lambda n: (n != "loss", n))]
-    return [svg for svg in drawn if svg]
+    wrong = [
+        (found.labels[i], found.labels[j], n, sum(counts))
+        for i, counts in enumerate(found.counts)
+        for j, n in enumerate(counts)
+        if n and i != j
+    ]
+    return sorted(wrong, key=lambda cell: (-cell[2], cell[0], cell[1]))[:most]
+
+
+def _both_widths(report: RunReport) -> dict[str, tuple[Markup, Markup]]:
+    from markupsafe import Markup
+
+    wide, narrow = charts(report, plots.WIDTH), charts(report, plots.NARROW)
+    return {name: (Markup(svg), Markup(narrow[name])) for name, svg in wide.items()}
 
 
 def dark_charts() -> str:
     """Style rules that give the charts' inks their dark colours; paper stays light."""
-    rules = "".join(
-        f'svg [{a}="{light}"]{{{a}:{DARK_INK[name]}}}' for name, light in plots.INK.items() for a in ("fill", "stroke")
-    )
+    rules = "".join(f'svg [{a}="{light}"]{{{a}:{DARK_INK[name]}}}' for name, light in plots.INK.items() for a in ("fill", "stroke"))
     return f"\n@media screen and (prefers-color-scheme:dark){{{rules}}}\n"
+
+
+def _require(*modules: str) -> None:
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MachineError(f"the report needs {', '.join(missing)}: pip install 'luthier[report]'")
 
 
 def _environment() -> Environment:
@@ -100,7 +134,7 @@ def _environment() -> Environment:
         numbers.megabytes, numbers.watt_hours, numbers.setting, numbers.detectable,
     ):  # fmt: skip
         env.filters[f.__name__] = f
-    env.filters.update(first_words=first_words, breakable=breakable, class_sizes=class_sizes)
+    env.filters.update(first_words=first_words, breakable=breakable, class_sizes=class_sizes, interval_methods=interval_methods)
     return env
 
 
@@ -109,6 +143,14 @@ def breakable(text: str) -> Markup:
     from markupsafe import Markup, escape
 
     return Markup(str(escape(text)).replace("_", "_<wbr>"))
+
+
+def interval_methods(evaluation: Evaluation) -> str:
+    """`95%: Wilson, Newcombe`: levels and methods of the intervals in the metrics table."""
+    found = [x for m in evaluation.metrics for x in (m.baseline, m.tuned, m.difference) if x is not None]
+    levels = ", ".join(dict.fromkeys(numbers.percent(x.level) for x in found))
+    methods = ", ".join(dict.fromkeys(x.method for x in found if x.method))
+    return f"{levels}: {methods}" if methods else levels
 
 
 def class_sizes(split: SplitCount) -> str:

@@ -11,7 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from luthier.report.sections import Bin, Candidate, Confusion, CurvePoint, LedgerStep
+from luthier.report import numbers
+from luthier.report.sections import Bin, Candidate, Confusion, CurvePoint, LedgerStep, Unit
 
 INK = {
     "text": "#2b2f36",
@@ -24,12 +25,12 @@ INK = {
     "grey": "#9aa1ab",
 }
 FONT = "Arial, 'Liberation Sans', Helvetica, sans-serif"  # the metrics that the layout is computed with
-WIDTH = 640
+WIDTH, NARROW = 640, 330  # of the plot in pixels, on a desk and on a phone; each chart is drawn for both
 SPLIT_COLOURS = {"train": INK["grey"], "validation": INK["blue"], "test": INK["orange"]}
 FATES = {"kept": "grey", "changed": "blue", "set aside": "orange", "dropped": "red"}
 
 
-def effect_chart(effect: float, interval: tuple[float, float], points: bool) -> str:
+def effect_chart(effect: float, interval: tuple[float, float], points: bool, width: int = WIDTH) -> str:
     """The effect and its interval against zero. `points`: the numbers are shares, shown in points."""
     import altair as alt
 
@@ -38,16 +39,21 @@ def effect_chart(effect: float, interval: tuple[float, float], points: bool) -> 
     reach = 1.15 * max(abs(low), abs(high)) or 1.0
     domain = [min(-0.25 * reach, 1.15 * low), max(0.25 * reach, 1.15 * high)]
     rows = alt.Data(values=[{"low": low, "mid": mid, "high": high, "zero": 0}])
-    x = alt.X("low:Q", scale=alt.Scale(domain=domain, nice=False), axis=alt.Axis(tickCount=8), title="tuned − baseline" + (", points" if points else ""))
+    x = alt.X(
+        "low:Q",
+        scale=alt.Scale(domain=domain, nice=False),
+        axis=alt.Axis(tickCount=width // 80),
+        title="gain over the baseline" + (", points" if points else ""),
+    )
     base = alt.Chart(rows)
     span = base.mark_rule(color=INK["blue"], strokeWidth=4, opacity=0.55).encode(x=x, x2="high:Q")
     dot = base.mark_point(color=INK["blue"], filled=True, size=130, opacity=1).encode(x="mid:Q")
     zero = base.mark_rule(color=INK["text"], strokeDash=[4, 3], strokeWidth=1.5).encode(x="zero:Q")
-    said = f"The difference is {mid:.3g}, its interval {low:.3g} to {high:.3g}; the dashed line is no difference."
-    return _svg(alt.layer(zero, span, dot).properties(width=WIDTH, height=34), "effect", "Effect against zero", said)
+    said = f"The gain is {mid:.3g}, its interval {low:.3g} to {high:.3g}; the dashed line is no difference."
+    return _svg(alt.layer(zero, span, dot).properties(width=width, height=34), f"effect-{width}", "Effect against zero", said)
 
 
-def curve_chart(curves: Sequence[CurvePoint], name: str, best_step: int | None) -> str:
+def curve_chart(curves: Sequence[CurvePoint], name: str, best_step: int | None, width: int = WIDTH) -> str:
     """One metric over the steps, a line per split, with the best step marked. Empty text when there is none."""
     import altair as alt
 
@@ -59,17 +65,26 @@ def curve_chart(curves: Sequence[CurvePoint], name: str, best_step: int | None) 
     dense = {s for s in splits if sum(r["split"] == s for r in rows) > 40}
     colour = alt.Color("split:N", scale=_scale(splits), legend=alt.Legend(title=None, orient="top"))
     chart = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("step:Q", title="optimiser step", scale=alt.Scale(domain=[0, last]), axis=alt.Axis(tickMinStep=1, tickCount=8, grid=False)),
+        x=alt.X(
+            "step:Q",
+            title="optimiser step",
+            scale=alt.Scale(domain=[0, last]),
+            axis=alt.Axis(tickMinStep=1, tickCount=width // 80, grid=False),
+        ),
         y=alt.Y("value:Q", title=name, scale=alt.Scale(zero=False)),
         color=colour,
-        strokeDash=alt.StrokeDash("split:N", scale=alt.Scale(domain=splits, range=[[1, 0] if s == "train" else [6, 2] for s in splits]), legend=None),
+        strokeDash=alt.StrokeDash(
+            "split:N", scale=alt.Scale(domain=splits, range=[[1, 0] if s == "train" else [6, 2] for s in splits]), legend=None
+        ),
     )
     layers: list[Any] = [chart.mark_line(strokeWidth=2)]
-    layers.append(chart.transform_filter(alt.FieldOneOfPredicate("split", [s for s in splits if s not in dense])).mark_point(filled=True, size=36))
+    layers.append(
+        chart.transform_filter(alt.FieldOneOfPredicate("split", [s for s in splits if s not in dense])).mark_point(filled=True, size=36)
+    )
     if best_step is not None:
         layers += _marked(best_step, f"best step {best_step}", "text", left=best_step < last / 2)
     said = "; ".join(_ends(rows, s) for s in splits) + (f"; the best step was {best_step}" if best_step is not None else "")
-    return _svg(alt.layer(*layers).properties(width=WIDTH, height=210), f"curve-{name}", f"{name} by step", said)
+    return _svg(alt.layer(*layers).properties(width=width, height=210), f"curve-{name}-{width}", f"{name} by step", said)
 
 
 def _ends(rows: list[dict[str, Any]], split: str) -> str:
@@ -77,39 +92,37 @@ def _ends(rows: list[dict[str, Any]], split: str) -> str:
     return f"{split} from {values[0]:.3f} to {values[-1]:.3f}"
 
 
-def candidate_chart(candidates: Sequence[Candidate], metric: str, share: bool) -> str:
+def candidate_chart(candidates: Sequence[Candidate], metric: str, unit: Unit, width: int = WIDTH) -> str:
     """Every measured candidate as a dot with its interval, validation above test. Empty text when none has the metric."""
     import altair as alt
 
-    scale, rows = (100 if share else 1), []
-    for c in candidates:
+    scale, rows = (100 if unit == "share" else 1), []
+    for i, c in enumerate(candidates):
         if metric in c.metrics:
             e = c.metrics[metric]
-            label = c.name + (" ◂ chosen" if c.chosen and c.split == "validation" else "")
             kind = "tuned" if c.role == "tuned" else "baseline"
-            row = {"name": _short(label, 44), "split": c.split, "kind": kind}
+            name = _short(c.name, width // 12) + (", chosen" if c.chosen and c.split == "validation" else "")
+            row = {"row": i, "split": c.split, "kind": kind, "text": f"{name}: {numbers.estimate(e, unit)}"}
             rows.append({**row, "value": scale * e.value, "low": scale * e.low, "high": scale * e.high})
     if not rows:
         return ""
-    base = alt.Chart(alt.Data(values=rows)).encode(
-        y=alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=260, grid=True, ticks=False, domain=False)),
-        color=alt.Color("kind:N", scale=alt.Scale(domain=["baseline", "tuned"], range=[INK["muted"], INK["blue"]]), legend=alt.Legend(title=None, orient="top")),
-    )
-    x = alt.X("low:Q", title=metric + (", %" if share else ""), scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(grid=False, tickCount=6))
-    span = base.mark_rule(strokeWidth=3, opacity=0.55).encode(x=x, x2="high:Q")
+    colour = alt.Color("kind:N", scale=alt.Scale(domain=["baseline", "tuned"], range=[INK["muted"], INK["blue"]]), legend=None)
+    base = alt.Chart(alt.Data(values=rows)).encode(y=alt.Y("row:N", title=None, axis=None), color=colour)
+    x = alt.X("low:Q", title=metric + (", %" if unit == "share" else ""), scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6))
     shape = alt.Shape("kind:N", scale=alt.Scale(domain=["baseline", "tuned"], range=["circle", "diamond"]), legend=None)
-    dot = base.mark_point(filled=True, size=90, opacity=1).encode(x="value:Q", shape=shape)
-    text = base.mark_text(dy=-11, fontSize=11).encode(x="value:Q", text=alt.Text("value:Q", format=".1f" if share else ".3f"), color=alt.value(INK["text"]))
+    span = base.mark_rule(strokeWidth=3, opacity=0.55, yOffset=9).encode(x=x, x2="high:Q")
+    dot = base.mark_point(filled=True, size=90, opacity=1, yOffset=9).encode(x="value:Q", shape=shape)
+    text = base.mark_text(align="left", dy=-7).encode(x=alt.value(0), text="text:N", color=alt.value(INK["text"]))
     splits = [s for s in ("validation", "test") if any(r["split"] == s for r in rows)]
     panels = [
-        alt.layer(span, dot, text).transform_filter(alt.datum.split == s).properties(width=WIDTH - 200, height=alt.Step(34), title=f"{s} rows")
+        alt.layer(span, dot, text).transform_filter(alt.datum.split == s).properties(width=width, height=alt.Step(40), title=f"{s} rows")
         for s in splits
     ]
-    said = "; ".join(f"{r['name']} on {r['split']}: {r['value']:.3g} ({r['low']:.3g} to {r['high']:.3g})" for r in rows)
-    return _svg(alt.vconcat(*panels).resolve_scale(x="shared"), "candidates", f"{metric} of every candidate", said)
+    said = "; ".join(f"{r['text']} on {r['split']} rows" for r in rows)
+    return _svg(alt.vconcat(*panels).resolve_scale(x="shared"), f"candidates-{width}", f"{metric} of every candidate", said)
 
 
-def length_chart(bins: Sequence[Bin], max_length: int | None) -> str:
+def length_chart(bins: Sequence[Bin], max_length: int | None, width: int = WIDTH) -> str:
     """Rows by length in tokens, with the longest length that is kept. Empty text without bins."""
     import altair as alt
 
@@ -119,12 +132,12 @@ def length_chart(bins: Sequence[Bin], max_length: int | None) -> str:
     bars = alt.Chart(rows).mark_bar(color=INK["blue"], binSpacing=1, opacity=0.85)
     reach = max([b.high for b in bins] + ([max_length] if max_length else []))
     scale = alt.Scale(domain=[min(b.low for b in bins), reach], nice=False)
-    x = alt.X("low:Q", bin="binned", title="tokens in a row", scale=scale, axis=alt.Axis(grid=False, tickCount=10))
+    x = alt.X("low:Q", bin="binned", title="tokens in a row", scale=scale, axis=alt.Axis(grid=False, tickCount=width // 64))
     layers: list[Any] = [bars.encode(x=x, x2="high:Q", y=alt.Y("rows:Q", title="rows", axis=alt.Axis(tickMinStep=1)))]
     if max_length is not None:
         layers += _marked(max_length, f"longest kept whole: {max_length}", "red", left=max_length < reach / 2)
     said = f"{sum(b.num_rows for b in bins)} rows between {bins[0].low} and {bins[-1].high} tokens"
-    return _svg(alt.layer(*layers).properties(width=WIDTH, height=170), "lengths", "Row lengths in tokens", said)
+    return _svg(alt.layer(*layers).properties(width=width, height=170), f"lengths-{width}", "Row lengths in tokens", said)
 
 
 def _marked(at: float, text: str, ink: str, left: bool) -> list[Any]:
@@ -136,48 +149,53 @@ def _marked(at: float, text: str, ink: str, left: bool) -> list[Any]:
     return [mark.mark_rule(color=INK[ink], strokeDash=[4, 3], strokeWidth=1.5), name.encode(text="text:N", y=alt.value(0))]
 
 
-def ledger_chart(steps: Sequence[LedgerStep]) -> str:
+def ledger_chart(steps: Sequence[LedgerStep], width: int = WIDTH) -> str:
     """Rows by step, stacked by what became of them. Empty text without steps."""
     import altair as alt
 
     if not steps:
         return ""
     rows, notes = [], []
-    for s in steps:
+    for i, s in enumerate(steps):
         counts = dict(zip(FATES, (s.kept, s.changed, s.set_aside, s.dropped), strict=True))
-        name = _short(s.step, 30)
-        rows += [{"step": name, "fate": fate, "rows": n, "order": i} for i, (fate, n) in enumerate(counts.items())]
+        rows += [{"step": i, "fate": fate, "rows": n, "order": j} for j, (fate, n) in enumerate(counts.items())]
         moved = ", ".join(f"{n:,} {fate}" for fate, n in counts.items() if n and fate != "kept")
-        notes.append({"step": name, "rows": s.reached, "text": moved or f"all {s.reached:,} kept"})
-    y = alt.Y("step:N", title=None, sort=[n["step"] for n in notes], axis=alt.Axis(labelLimit=200, ticks=False, domain=False))
-    reach = alt.Scale(domain=[0, 1.45 * max(max(n["rows"] for n in notes), 1)], nice=False)
-    colour = alt.Color("fate:N", scale=alt.Scale(domain=list(FATES), range=[INK[c] for c in FATES.values()]), legend=alt.Legend(title=None, orient="top"))
-    x = alt.X("rows:Q", title="rows", scale=reach, axis=alt.Axis(tickMinStep=1, tickCount=6))
-    bars = alt.Chart(alt.Data(values=rows)).mark_bar(height=16).encode(y=y, x=x, color=colour, order="order:Q")
-    text = alt.Chart(alt.Data(values=notes)).mark_text(align="left", dx=6, color=INK["text"]).encode(y=y, x=x, text="text:N")
-    said = "; ".join(f"{n['step']}: {n['rows']} rows, {n['text']}" for n in notes)
-    return _svg(alt.layer(bars, text).properties(width=WIDTH - 130, height=alt.Step(30)), "ledger", "What became of the rows", said)
+        notes.append({"step": i, "text": f"{_short(s.step, 24)}: {moved or f'all {s.reached:,} kept'}"})
+    y = alt.Y("step:N", title=None, axis=None)
+    domain, inks = list(FATES), [INK[c] for c in FATES.values()]
+    colour = alt.Color("fate:N", scale=alt.Scale(domain=domain, range=inks), legend=alt.Legend(title=None, orient="top"))
+    x = alt.X("rows:Q", title="rows", axis=alt.Axis(tickMinStep=1, tickCount=6))
+    bars = alt.Chart(alt.Data(values=rows)).mark_bar(height=9, yOffset=9).encode(y=y, x=x, color=colour, order="order:Q")
+    text = alt.Chart(alt.Data(values=notes)).mark_text(align="left", dy=-6, color=INK["text"]).encode(y=y, x=alt.value(0), text="text:N")
+    said = "; ".join(str(n["text"]) for n in notes)
+    return _svg(alt.layer(bars, text).properties(width=width, height=alt.Step(38)), f"ledger-{width}", "What became of the rows", said)
 
 
 def confusion_chart(confusion: Confusion) -> str:
     """Wanted class by given answer: right cells blue, wrong ones orange, stronger with the share of the row."""
     import altair as alt
 
-    labels = [_short(x, 28) for x in _distinct(confusion.labels)]
+    labels = [_short(x, 40) for x in _distinct(confusion.labels)]
     small, rows = len(labels) > 30, []
     for i, counts in enumerate(confusion.counts):
         for j, n in enumerate(counts):
             if n:
-                rows.append({"want": labels[i], "got": labels[j], "n": n, "share": n / sum(counts), "right": "right" if i == j else "wrong"})
+                rows.append(
+                    {"want": labels[i], "got": labels[j], "n": n, "share": n / sum(counts), "right": "right" if i == j else "wrong"}
+                )
     cell = (9 if small else 30) if len(labels) > 6 else 44
     font = 7 if small else 11
-    axis = alt.Axis(labelFontSize=font, labelLimit=170, labelOverlap=False, ticks=False, domain=False, grid=True, zindex=0, titlePadding=14)
+    axis = alt.Axis(labelFontSize=font, labelLimit=190, labelOverlap=False, ticks=False, domain=False, grid=True, zindex=0, titlePadding=14)
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("got:N", title="answered", scale=alt.Scale(domain=labels), axis=axis),
         y=alt.Y("want:N", title="wanted", scale=alt.Scale(domain=labels), axis=axis),
     )
     heat = base.mark_rect().encode(
-        color=alt.Color("right:N", scale=alt.Scale(domain=["right", "wrong"], range=[INK["blue"], INK["orange"]]), legend=alt.Legend(title=None, orient="top")),
+        color=alt.Color(
+            "right:N",
+            scale=alt.Scale(domain=["right", "wrong"], range=[INK["blue"], INK["orange"]]),
+            legend=alt.Legend(title=None, orient="top"),
+        ),
         opacity=alt.Opacity("share:Q", scale=alt.Scale(domain=[0, 1], range=[0.18, 0.6]), legend=None),
     )
     layers = [heat] if small else [heat, base.mark_text(fontSize=11, color=INK["text"]).encode(text="n:Q")]
@@ -192,7 +210,7 @@ def _distinct(labels: Sequence[str]) -> list[str]:
     seen: dict[str, int] = {}
     out = []
     for label in labels:
-        short = _short(label, 28)
+        short = _short(label, 40)
         seen[short] = seen.get(short, 0) + 1
         out.append(label if seen[short] == 1 else f"{seen[short]} {label}")
     return out

@@ -22,13 +22,14 @@ class Part(pydantic.BaseModel):
 
 
 class Estimate(Part):
-    """A measured value with its interval, at `level` confidence, from `n` rows."""
+    """A measured value with its interval, at `level` confidence, from `n` rows; `method` names the interval."""
 
     value: float
     low: float
     high: float
     n: int = Field(ge=0)
     level: float = Field(default=0.95, gt=0, lt=1)
+    method: str = ""
 
     @pydantic.model_validator(mode="after")
     def _ordered(self) -> Estimate:

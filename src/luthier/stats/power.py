@@ -68,8 +68,8 @@ def detectable_mean(standard_error: float, n: int, alpha: float = 0.05, power: f
         return math.inf
     if standard_error < 0:
         raise UserError("`standard_error >= 0` must hold", standard_error)
-    errors = optimize.brentq(lambda d: mean_power(d, n - 1, alpha) - power, 0.0, 200.0)
-    return float(errors) * standard_error
+    solved = optimize.root_scalar(lambda errors: mean_power(errors, n - 1, alpha) - power, bracket=(0.0, 200.0), xtol=1e-10)
+    return float(solved.root) * standard_error
 
 
 def rows_for_mean(gain: float, sd: float, alpha: float = 0.05, power: float = 0.8) -> int:

@@ -58,8 +58,9 @@ class VerdictResult:
     def describe(self, metric: str = "score", opponent: str = "the baseline") -> str:
         """The verdict in one or two plain sentences with its numbers; `metric` and `opponent` name what was compared."""
         low, high = self.interval
+        rows = "1 paired row" if self.num_rows == 1 else f"{self.num_rows:,} paired rows"
         numbers = (
-            f"{metric} {_percent(self.tuned)} against {_percent(self.baseline)} for {opponent} on {self.num_rows:,} paired {'row' if self.num_rows == 1 else 'rows'}: "
+            f"{metric} {_percent(self.tuned)} against {_percent(self.baseline)} for {opponent} on {rows}: "
             f"{_points(self.effect)} ({100 * (1 - self.alpha):g} % interval {_signed(low)} to {_signed(high)}; {self.test}, {_p(self.p)})."
         )
         if self.decision != "not proven":

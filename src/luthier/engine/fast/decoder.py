@@ -56,7 +56,7 @@ class Decoder:
 
     def rotary(self, positions: torch.Tensor) -> Rotary:
         """cos and sin of the positions, [T, 1, head_dim / 2]."""
-        return rotary_angles(self._inverse_frequency, positions, 1.0, self.dtype)
+        return rotary_angles(self._inverse_frequency, positions, self.dtype)
 
     def forward(self, pack: Pack, needed: np.ndarray, keep: Keep, prefix: list[KeyValue] | None = None) -> Run:
         """Hidden rows `needed` (ascending pack rows). prefix: per layer, the keys and values of `pack.skip` shared tokens."""

@@ -92,7 +92,9 @@ def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
     """All tensors of a folder's safetensors files, in their stored precision. Raises UserError or CorruptArtifact."""
     index = folder / "model.safetensors.index.json"
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())) if index.is_file() else ["model.safetensors"]
+        names = ["model.safetensors"]
+        if index.is_file():
+            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         tensors: dict[str, torch.Tensor] = {}
         for name in names:
             if not (folder / name).is_file():
@@ -104,7 +106,9 @@ def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def build_weights(folder: Path, arch: Architecture, dtype: torch.dtype, adapters: Mapping[str, torch.nn.Parameter], scale: float) -> Weights:
+def build_weights(
+    folder: Path, arch: Architecture, dtype: torch.dtype, adapters: Mapping[str, torch.nn.Parameter], scale: float
+) -> Weights:
     """Read `folder` and lay the weights out in groups. adapters: A and B by saved name, for the adapted modules."""
     tensors = read_tensors(folder)
     _check_stored(tensors, folder)

@@ -106,3 +106,18 @@ def _group_backward(d_out: torch.Tensor, qkv: Triple, done: Attended, square: Sq
     pieces = _backward(_heads_first(d_piece), q, k, v, _heads_first(done.out[rows]), lse.transpose(1, 2), 0.0, True)
     for grad, where, piece in zip(grads, (rows, keys, keys), pieces, strict=True):
         grad[where[real]] += piece.transpose(1, 2)[real]
+
+
+def attend_cached(
+    q: torch.Tensor, own: tuple[torch.Tensor, torch.Tensor], mask: torch.Tensor, prefix: tuple[torch.Tensor, torch.Tensor] | None
+) -> torch.Tensor:
+    """One query per sequence over its own cached keys and a prefix that all share.
+
+    q: [n, heads, head_dim]; own: keys, values [n, length, kv_heads, head_dim]; mask: [n, 1, 1, length], added;
+    prefix: keys, values [P, kv_heads, head_dim]. Returns [n, heads, head_dim].
+    """
+    out, lse = _forward(q[:, :, None], _heads_first(own[0]), _heads_first(own[1]), 0.0, False, attn_mask=mask)
+    result = Attended(out[:, :, 0], lse[:, :, 0])
+    if prefix is not None:
+        _merge(result, slice(0, len(q)), q, *prefix)
+    return result.out

@@ -54,6 +54,6 @@ def head_backward(
 
 def _chunks(num_rows: int, row: torch.Tensor, size: int) -> list[tuple[slice, slice]]:
     """Slices of rows with the slice of (ascending) targets that fall on them."""
-    edges = list(range(0, num_rows, size)) + [num_rows]
+    edges = [*range(0, num_rows, size), num_rows]
     at = torch.searchsorted(row, torch.tensor(edges)).tolist()
     return [(slice(a, b), slice(i, j)) for a, b, i, j in zip(edges[:-1], edges[1:], at[:-1], at[1:], strict=True)]

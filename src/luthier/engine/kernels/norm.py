@@ -27,10 +27,10 @@ def rms_backward(d_y: torch.Tensor, x: torch.Tensor, scale: torch.Tensor, weight
     return g.sub_(x * inner).mul_(scale)
 
 
-def rotary_angles(inverse_frequency: torch.Tensor, positions: torch.Tensor, factor: float, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """cos and sin, [T, 1, head_dim / 2], of float32 angles, times the attention factor."""
+def rotary_angles(inverse_frequency: torch.Tensor, positions: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """cos and sin, [T, 1, head_dim / 2], of float32 angles."""
     angle = positions.to(torch.float32)[:, None, None] * inverse_frequency.to(torch.float32)
-    return (angle.cos() * factor).to(dtype), (angle.sin() * factor).to(dtype)
+    return angle.cos().to(dtype), angle.sin().to(dtype)
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:

@@ -70,6 +70,7 @@ def publish(folder: Path, facts: dict[str, Any], write: Callable[[Path], None]) 
         try:
             write(work)
             write_manifest(work, facts)
+            _open_to_readers(work)
             _fsync_tree(work)
             if folder.exists():
                 shutil.rmtree(folder)
@@ -79,6 +80,13 @@ def publish(folder: Path, facts: dict[str, Any], write: Callable[[Path], None]) 
             shutil.rmtree(work, ignore_errors=True)
     except OSError as err:
         raise from_os_error(err, "writing the model cache at") from None
+
+
+def _open_to_readers(folder: Path) -> None:
+    """Temporary folders are private to their owner; a shared cache is not."""
+    folder.chmod(0o755)
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def _fsync_tree(folder: Path) -> None:
@@ -115,7 +123,9 @@ def read_manifest(folder: Path, *, verify: bool = False) -> dict[str, Any]:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         entries = {str(name): (int(e["size"]), int(e["mtime_ns"]), str(e["sha256"])) for name, e in manifest["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
-        raise CorruptArtifact(f"the manifest of the cached model cannot be read: {type(err).__name__} ({folder / MANIFEST}); {fix}") from None
+        raise CorruptArtifact(
+            f"the manifest of the cached model cannot be read: {type(err).__name__} ({folder / MANIFEST}); {fix}"
+        ) from None
     for name, (size, mtime_ns, sha256) in entries.items():
         path = folder / name
         try:
@@ -165,5 +175,3 @@ class HashMemory:
             aside.replace(place)
         except OSError as err:
             self.note = f"file hashes could not be remembered in {self._folder} ({err.strerror}): they are computed each time"
-
-

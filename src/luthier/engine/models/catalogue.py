@@ -16,7 +16,7 @@ from luthier.engine.models.converted import embedded_folder
 from luthier.engine.models.embedded import EMBEDDED, embedded_named
 from luthier.engine.models.folders import read_config, read_folder, read_json
 from luthier.engine.models.resolve import ModelInfo, resolve
-from luthier.engine.text.template import read_template
+from luthier.engine.text.files import read_template
 
 
 @dataclass(frozen=True, slots=True)

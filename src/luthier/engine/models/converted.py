@@ -152,5 +152,7 @@ def convert_gguf(path: Path, folder: Path, progress: Progress) -> None:
     documents = {"config.json": config, "tokenizer_config.json": tokenizer_config(file), "generation_config.json": generation_config(file)}
     for name, document in documents.items():
         (folder / name).write_text(json.dumps(document, indent=1, ensure_ascii=False), encoding="utf-8")
-    card = f"---\nlicense: {file.get('general.license', 'unknown')}\n---\nConverted from {path.name}: every weight dequantised to float32.\n"
+    card = (
+        f"---\nlicense: {file.get('general.license', 'unknown')}\n---\nConverted from {path.name}: every weight dequantised to float32.\n"
+    )
     (folder / "README.md").write_text(card, encoding="utf-8")

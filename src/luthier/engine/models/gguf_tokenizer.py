@@ -13,9 +13,7 @@ from luthier.engine.models.gguf_weights import GGUFFile
 
 _CONTROL, _USER_DEFINED = 3, 4
 _SAFETENSORS_FIX = "use the model's safetensors folder"
-_LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+_LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _QWEN2 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _DIGITS, _PLAIN = "digits", "plain"
 # `tokenizer.ggml.pre` (llama.cpp: llama-vocab.cpp) -> a split expression, each digit apart, or GPT-2's own split
@@ -61,7 +59,9 @@ def _pre_tokenizer(pre: str, where: str) -> Any:
 
     split = _SPLITS.get(pre)
     if split is None:
-        raise UserError(f"the split of the text must be known: {', '.join(_SPLITS)}", repr(pre), f"{where}, tokenizer.ggml.pre", _SAFETENSORS_FIX)
+        raise UserError(
+            f"the split of the text must be known: {', '.join(_SPLITS)}", repr(pre), f"{where}, tokenizer.ggml.pre", _SAFETENSORS_FIX
+        )
     if split == _PLAIN:
         return pre_tokenizers.ByteLevel(add_prefix_space=False)
     if split == _DIGITS:

@@ -68,13 +68,17 @@ def convert_config(file: GGUFFile) -> dict[str, Any]:
     arch = file.need("general.architecture")
     if arch not in _FAMILIES:
         where = str(file.path)
-        raise UserError(f"GGUF files of these architectures can be read: {', '.join(_FAMILIES)}", arch, where, did_you_mean(arch, _FAMILIES))
+        raise UserError(
+            f"GGUF files of these architectures can be read: {', '.join(_FAMILIES)}", arch, where, did_you_mean(arch, _FAMILIES)
+        )
     _refuse_variants(file, arch)
     model_type, cls, _, _ = _FAMILIES[arch]
     hidden, heads = int(file.need(f"{arch}.embedding_length")), int(file.need(f"{arch}.attention.head_count"))
     head_dim = int(file.get(f"{arch}.attention.key_length", file.get(f"{arch}.rope.dimension_count", hidden // heads)))
     if int(file.get(f"{arch}.rope.dimension_count", head_dim)) != head_dim:
-        raise UserError("rotary embeddings must cover the whole head", f"{file.get(f'{arch}.rope.dimension_count')} of {head_dim}", str(file.path))
+        raise UserError(
+            "rotary embeddings must cover the whole head", f"{file.get(f'{arch}.rope.dimension_count')} of {head_dim}", str(file.path)
+        )
     config = {
         "architectures": [cls],
         "model_type": model_type,
@@ -153,7 +157,11 @@ def _unpermute(values: Any, num_heads: int) -> Any:
 
 def _check_complete(out: dict[str, Any], config: dict[str, Any], file: GGUFFile) -> None:
     wanted = dict(_expected(config, file))
-    wrong = [f"{n}: {list(out[n].shape) if n in out else 'missing'}, wanted {list(s)}" for n, s in wanted.items() if n not in out or out[n].shape != s]
+    wrong = [
+        f"{n}: {list(out[n].shape) if n in out else 'missing'}, wanted {list(s)}"
+        for n, s in wanted.items()
+        if n not in out or out[n].shape != s
+    ]
     wrong += [f"{n}: not part of the model" for n in out if n not in wanted]
     if wrong:
         raise UserError("the tensors must be those of the stated architecture", "; ".join(wrong[:3]), str(file.path))
@@ -183,5 +191,3 @@ def _expected(config: dict[str, Any], file: GGUFFile) -> Iterator[tuple[str, tup
         yield f"{at}.mlp.gate_proj.weight", (inner, hidden)
         yield f"{at}.mlp.up_proj.weight", (inner, hidden)
         yield f"{at}.mlp.down_proj.weight", (hidden, inner)
-
-

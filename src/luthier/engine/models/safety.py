@@ -11,7 +11,7 @@ import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from luthier.core.errors import UserError, from_os_error
 
@@ -121,7 +121,7 @@ def _span(name: str, entry: Any, base: int, where: str) -> TensorSpan:
     return TensorSpan(name, entry["dtype"], tuple(shape), base + offsets[0], base + offsets[1])
 
 
-def _naturals(value: Any) -> bool:
+def _naturals(value: Any) -> TypeGuard[list[int]]:
     return isinstance(value, list) and all(type(v) is int and v >= 0 for v in value)
 
 
@@ -132,7 +132,9 @@ def _check_layout(spans: list[TensorSpan], base: int, size: int, where: str) -> 
     here = base
     for span in spans:
         if span.start != here:
-            raise UserError("tensors must follow each other without holes or overlaps", f"a break at byte {here}", f"{where}, tensor {span.name!r}")
+            raise UserError(
+                "tensors must follow each other without holes or overlaps", f"a break at byte {here}", f"{where}, tensor {span.name!r}"
+            )
         here = span.end
     if here != size:
         what = "cut off" if here > size else "bytes left over"

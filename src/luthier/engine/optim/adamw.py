@@ -36,7 +36,8 @@ class Optimiser:
             raise NonFiniteLoss("the gradient norm")
         limit = self.config.clip_norm
         if limit is not None and norm > limit:
-            torch._foreach_mul_(grads, limit / (norm + 1e-6))
+            for g in grads:
+                g.mul_(limit / (norm + 1e-6))
         for group in self._torch.param_groups:
             group["lr"] = learning_rate
         self._torch.step()
@@ -45,9 +46,9 @@ class Optimiser:
 
     def clear(self) -> None:
         """Set the accumulated gradients to zero."""
-        grads = [p.grad for p in self._parameters.values() if p.grad is not None]
-        if grads:
-            torch._foreach_zero_(grads)
+        for p in self._parameters.values():
+            if p.grad is not None:
+                p.grad.zero_()
 
     def state(self) -> dict[str, Any]:
         """`adamw.<moment>.<parameter>` -> tensor, for parameters that have stepped."""

@@ -15,16 +15,16 @@ from luthier.engine.contract import TokenSequence
 from luthier.engine.trees.merge import sorted_with_overlap
 
 
-def plan(sequences: Sequence[TokenSequence], budget_tokens: int) -> list[list[int]]:
+def plan(sequences: Sequence[np.ndarray], budget_tokens: int) -> list[list[int]]:
     """Split a list into micro-batches of at most `budget_tokens` unique tokens (one sequence may exceed it alone).
 
-    Returns the positions in `sequences` of each micro-batch; each position appears exactly once.
+    sequences: token ids, int [N] each. Returns the positions in `sequences` of each micro-batch; each position appears exactly once.
     """
-    order, overlap = sorted_with_overlap([s.tokens for s in sequences])
+    order, overlap = sorted_with_overlap(sequences)
     groups: list[list[int]] = []
     used = 0
     for j, number in enumerate(order):
-        length = len(sequences[number].tokens)
+        length = len(sequences[number])
         fresh = length - int(overlap[j])
         if groups and used + fresh <= budget_tokens:
             groups[-1].append(int(number))
@@ -35,14 +35,14 @@ def plan(sequences: Sequence[TokenSequence], budget_tokens: int) -> list[list[in
     return [sorted(g) for g in groups]
 
 
-def shared_length(sequences: Sequence[TokenSequence]) -> int:
+def shared_length(sequences: Sequence[np.ndarray]) -> int:
     """Leading tokens that all sequences share, short of the shortest one by at least one token."""
     if len(sequences) < 2:
         return 0
-    head = sequences[0].tokens
-    length = min(len(s.tokens) for s in sequences) - 1
+    head = sequences[0]
+    length = min(len(s) for s in sequences) - 1
     for s in sequences[1:]:
-        differ = s.tokens[:length] != head[:length]
+        differ = s[:length] != head[:length]
         if differ.any():
             length = int(differ.argmax())
     return max(length, 0)
@@ -53,7 +53,9 @@ def check_sequences(sequences: Sequence[TokenSequence], vocabulary: int, longest
     for i, s in enumerate(sequences):
         n = len(s.tokens)
         if n == 0 or len(s.weights) != n:
-            raise UserError("a sequence must have tokens and one weight per token", f"{n} tokens, {len(s.weights)} weights", f"sequence {i}")
+            raise UserError(
+                "a sequence must have tokens and one weight per token", f"{n} tokens, {len(s.weights)} weights", f"sequence {i}"
+            )
         if s.weights[0] != 0:
             raise UserError("the first token of a sequence cannot be a target", where=f"sequence {i}")
         low, high = int(np.min(s.tokens)), int(np.max(s.tokens))

@@ -31,7 +31,7 @@ def load(value: Any) -> Scorer:
     if isinstance(value, str) and ".py:" in value:
         path, _, name = value.rpartition(":")
         value = {"kind": "custom", "file": {"path": path}, "class_name": name}
-    return load_part(PACKAGE, Scorer, value)
+    return load_part(PACKAGE, Scorer, value, "metric")
 
 
 ScorerConfig = Annotated[

@@ -128,7 +128,7 @@ def judge_pairs(
 ) -> Verdict:
     """The verdict of two lists of `predictions.jsonl` rows, already paired. Answers are scored afresh with `scorer`.
 
-    A row's `group` is honoured when it is there. `looks` is 1: whoever knows of earlier looks sets it.
+    A row's `group` is honoured when it is there.
     """
     rows = [_example(row) for row in tuned]
     for row, other in zip(tuned, baseline, strict=True):
@@ -148,7 +148,6 @@ def judge_pairs(
         test=result.test,
         num_rows=result.num_rows,
         minimum_detectable_effect=result.minimum_detectable_effect,
-        looks=1,
         alpha=alpha,
         sentence=result.describe(scorer.name.replace("_", " ")),
     )

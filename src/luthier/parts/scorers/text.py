@@ -24,7 +24,7 @@ def normalise(text: str, how: Normal = "text") -> str:
     if how == "spaces":
         return " ".join(unicodedata.normalize("NFC", text).split())
     folded = " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).split())
-    return folded if how == "case" else folded.strip(_ENDS)
+    return folded if how == "case" else folded.strip(_ENDS) or folded
 
 
 def words(text: str) -> list[str]:

@@ -7,11 +7,11 @@ from typing import Literal
 
 from luthier.core.records import Example
 from luthier.parts.scorers.scorer import Score, Scorer
-from luthier.parts.scorers.text import words
+from luthier.parts.scorers.text import normalise, words
 
 
 class TokenF1(Scorer):
-    """Harmonic mean of word precision and recall; 1 when both texts have no words."""
+    """Harmonic mean of word precision and recall; without words on a side, 1 when the texts are equal."""
 
     kind: Literal["token_f1"] = "token_f1"
 
@@ -19,7 +19,7 @@ class TokenF1(Scorer):
         wanted, given = Counter(words(example.reference)), Counter(words(output))
         shared = (wanted & given).total()
         if not wanted or not given:
-            same = not wanted and not given and (bool(output.strip()) == bool(example.reference.strip()))
+            same = normalise(output, "case") == normalise(example.reference, "case")
             return Score(float(same), {"precision": float(same), "recall": float(same)})
         precision, recall = shared / given.total(), shared / wanted.total()
         value = 2 * shared / (given.total() + wanted.total())

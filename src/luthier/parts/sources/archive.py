@@ -21,10 +21,16 @@ def refuse_zip(path: Path, name: str, compressed: bool = False) -> None:
     unsafe = [n for n in names if is_unsafe_name(n)]
     if unsafe:
         shown = ", ".join(repr(n[:80]) for n in unsafe[:5])
-        raise UserError("an archive must not reach outside its folder", f"{len(unsafe)} unsafe member name(s): {shown}", name, "nothing was unpacked")
+        raise UserError(
+            "an archive must not reach outside its folder", f"{len(unsafe)} unsafe member name(s): {shown}", name, "nothing was unpacked"
+        )
     if any(n.endswith((".pkl", "/data.pkl")) for n in names):
-        raise UserError("rows of data are wanted", "an unsafe pickle in a zip (a PyTorch file): it was not loaded", name, "use safetensors for weights")
-    raise UserError("a data file is wanted", "a zip archive", name, "unpack it and name the files in it (.gz and .zst are read as they are)")
+        raise UserError(
+            "rows of data are wanted", "an unsafe pickle in a zip (a PyTorch file): it was not loaded", name, "use safetensors for weights"
+        )
+    raise UserError(
+        "a data file is wanted", "a zip archive", name, "unpack it and name the files in it (.gz and .zst are read as they are)"
+    )
 
 
 def is_unsafe_name(name: str) -> bool:

@@ -45,7 +45,10 @@ def _row(at: str, record: Record, names: list[str]) -> RawRow | BadRow:
         return BadRow(at, f"a NUL (byte 0) in column `{_column_with(chr(0), record, names)}` (line {record.line})")
     if not joined.isascii() and (bad := next((c for c in joined if "\udc80" <= c <= "\udcff"), "")):
         column = _column_with(bad, record, names)
-        return BadRow(at, f"not valid UTF-8: byte 0x{ord(bad) - 0xDC00:02x} in column `{column}` (record at offset {record.offset:,}); convert the file first")
+        return BadRow(
+            at,
+            f"not valid UTF-8: byte 0x{ord(bad) - 0xDC00:02x} in column `{column}` (record at offset {record.offset:,}); convert the file first",
+        )
     return RawRow(at, dict(zip(names, record.fields, strict=True)))
 
 
@@ -62,7 +65,9 @@ def _header(record: Record, name: str) -> tuple[list[str], list[Change]]:
     changes: list[Change] = []
     names = [field.strip() for field in record.fields]
     if names != record.fields:
-        changes.append(Change("header", "white space removed around column names: " + ", ".join(repr(f) for f in record.fields) + f" read as {names}"))
+        changes.append(
+            Change("header", "white space removed around column names: " + ", ".join(repr(f) for f in record.fields) + f" read as {names}")
+        )
     for i, found in enumerate(names):
         if not found:
             names[i] = f"column_{i + 1}"
@@ -161,7 +166,11 @@ class _Records:
         self._source = source
         self._limit = source.limits.max_row_bytes
         self._lines = lines(source.chunks, self._limit)
-        self._seen = [line for _, line in zip(range(64), self._lines, strict=False)]
+        self._seen: list[Line] = []
+        for line in self._lines:
+            self._seen.append(line)
+            if len(self._filled()) == 2 or len(self._seen) == 64:
+                break
 
     def _filled(self) -> list[str]:
         return [_text(line) for line in self._seen if line.data and line.data.strip()]
@@ -188,12 +197,19 @@ class _Records:
                     yield Record(start.number, start.offset, [], f"the line is too long: {line.length:,} bytes (line {line.number})")
                     parser = None
                     continue
-                raise UserError("a quoted field must be closed", f"a quote opened on line {start.number}, open for {size:,} bytes", self._source.name)
+                raise UserError(
+                    "a quoted field must be closed", f"a quote opened on line {start.number}, open for {size:,} bytes", self._source.name
+                )
             if parser.feed(_text(line)):
                 yield Record(start.number, start.offset, parser.fields, parser.fault)
                 parser = None
         if parser is not None:
-            yield Record(start.number, start.offset, [], f"the quote opened on line {start.number} is never closed: it swallows lines {start.number} to {last}")
+            yield Record(
+                start.number,
+                start.offset,
+                [],
+                f"the quote opened on line {start.number} is never closed: it swallows lines {start.number} to {last}",
+            )
 
     def _all(self) -> Iterator[Line]:
         yield from self._seen

@@ -50,4 +50,6 @@ def describe_bad_bytes(err: UnicodeDecodeError, offset: int) -> str:
     byte, place = err.object[err.start], offset + err.start
     if err.reason == "unexpected end of data":
         return f"not valid UTF-8: cut off in the middle of a character (byte 0x{byte:02x} at offset {place:,})"
-    return f"not valid UTF-8: byte 0x{byte:02x} at offset {place:,} ({err.reason}); if the text is Latin-1 or Windows-1252, convert it first"
+    return (
+        f"not valid UTF-8: byte 0x{byte:02x} at offset {place:,} ({err.reason}); if the text is Latin-1 or Windows-1252, convert it first"
+    )

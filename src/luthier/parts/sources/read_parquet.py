@@ -21,7 +21,9 @@ def read(source: Source) -> Iterator[Item]:
     with source.path.open("rb") as f:
         f.seek(max(0, source.meter.total - 4))
         if f.read(4) != b"PAR1":
-            raise UserError("a parquet file must end with its footer", "a truncated file: no parquet footer", source.name, "fetch or write it again")
+            raise UserError(
+                "a parquet file must end with its footer", "a truncated file: no parquet footer", source.name, "fetch or write it again"
+            )
     pyarrow = import_pyarrow()
     import pyarrow.parquet as parquet
 
@@ -58,4 +60,6 @@ def damaged(what: str, err: Exception, file: str) -> UserError:
     """The library's complaint as a UserError."""
     if isinstance(err, UserError):
         return err
-    return UserError(f"the {what} file must be readable", f"damaged data: {str(err).splitlines()[0][:200]}", file, "fetch or write it again")
+    return UserError(
+        f"the {what} file must be readable", f"damaged data: {str(err).splitlines()[0][:200]}", file, "fetch or write it again"
+    )

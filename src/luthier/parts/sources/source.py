@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from luthier.core.errors import UserError, did_you_mean, from_os_error
+from luthier.core.errors import UserError, from_os_error, nearest
 from luthier.parts.sources import archive, detect, streams
 from luthier.parts.sources.rows import WHOLE_FILE, Change, Item, Limits, Meter
 
@@ -65,13 +65,19 @@ def open_rows(path: Path, limits: Limits | None = None) -> Opened:
     binary = detect.binary_format_of(head)
     if binary:
         if compression:
-            raise UserError(f"a {binary} file must not be compressed again", f"{detect.COMPRESSIONS[compression]}", name, "decompress it first")
+            raise UserError(
+                f"a {binary} file must not be compressed again", f"{detect.COMPRESSIONS[compression]}", name, "decompress it first"
+            )
         found = binary
     else:
         found, chunks = _open_text(head, chunks, claim.format, name, changes)
     if found != claim.format and claim.format and found != "manifest":
         what = "objects spread over several lines (not one object a line)" if found == "objects" else detect.NAMES[found]
-        changes.append(Change(WHOLE_FILE, f"the name says {detect.NAMES[claim.format]}, but this is not {claim.format}: it holds {what} and was read so"))
+        changes.append(
+            Change(
+                WHOLE_FILE, f"the name says {detect.NAMES[claim.format]}, but this is not {claim.format}: it holds {what} and was read so"
+            )
+        )
     items = importlib.import_module(f"luthier.parts.sources.read_{found}").read(Source(path, name, chunks, limits, meter))
     shown = "json" if found == "objects" else found
     return Opened(name, f"{shown}.{compression}" if compression else shown, items, meter, changes)
@@ -83,9 +89,9 @@ def _existing_file(path: Path) -> int:
         if path.is_dir():
             raise UserError("a data file is wanted", f"{path}, which is a folder", fix="name the file in it")
         if not path.is_file():
-            beside = sorted(p.name for p in path.parent.iterdir() if p.is_file()) if path.parent.is_dir() else []
-            hint = did_you_mean(path.name, beside)
-            raise UserError("the file must exist", str(path), fix=hint if hint.startswith("did") else "")
+            beside = {p.name.split(".")[0]: p.name for p in path.parent.iterdir() if p.is_file()} if path.parent.is_dir() else {}
+            close = nearest(path.name.split(".")[0], beside)
+            raise UserError("the file must exist", str(path), fix=f"did you mean `{beside[close[0]]}`?" if close else "")
         return path.stat().st_size
     except (OSError, ValueError) as err:  # ValueError: a NUL in the path
         if isinstance(err, UserError):
@@ -95,7 +101,12 @@ def _existing_file(path: Path) -> int:
 
 def _announce_compression(found: str, claimed: str, name: str, changes: list[Change]) -> None:
     if not found:
-        raise UserError(f"a .{claimed} file must be {detect.COMPRESSIONS[claimed]}", "other content", name, f"write it again, or name it without .{claimed}")
+        raise UserError(
+            f"a .{claimed} file must be {detect.COMPRESSIONS[claimed]}",
+            "other content",
+            name,
+            f"write it again, or name it without .{claimed}",
+        )
     said = f".{claimed}" if claimed else "uncompressed"
     changes.append(Change(WHOLE_FILE, f"the name says {said}, but the content is {detect.COMPRESSIONS[found]}: it was decompressed"))
 

@@ -57,7 +57,9 @@ def decompress(chunks: Iterator[bytes], kind: str, name: str, limits: Limits) ->
     for out in gunzip(counted(), name) if kind == "gz" else unzstd(counted(), name):
         written += len(out)
         if written > limits.ratio_from and written > limits.max_ratio * max(read, 1):
-            raise UserError(f"a compressed file must not expand more than {limits.max_ratio} times", f"{written:,} bytes from {read:,}", name)
+            raise UserError(
+                f"a compressed file must not expand more than {limits.max_ratio} times", f"{written:,} bytes from {read:,}", name
+            )
         yield out
 
 
@@ -84,7 +86,9 @@ def gunzip(chunks: Iterable[bytes], name: str) -> Iterator[bytes]:
         written += len(out)
         yield out
     if begun and not engine.eof:
-        raise UserError("the gzip ends early: the file is truncated", f"{written:,} bytes of content", name, "fetch or write the file again")
+        raise UserError(
+            "the gzip ends early: the file is truncated", f"{written:,} bytes of content", name, "fetch or write the file again"
+        )
 
 
 def _plain(err: Exception) -> str:
@@ -110,10 +114,12 @@ def unzstd(chunks: Iterable[bytes], name: str) -> Iterator[bytes]:
                 yield out
                 data = engine.unused_data if engine.eof else b""
     if begun and not engine.eof:
-        raise UserError("the zstd ends early: the file is truncated", f"{written:,} bytes of content", name, "fetch or write the file again")
+        raise UserError(
+            "the zstd ends early: the file is truncated", f"{written:,} bytes of content", name, "fetch or write the file again"
+        )
 
 
-def _zstandard():  # noqa: ANN202 - an optional module
+def _zstandard():
     try:
         import zstandard
     except ImportError:

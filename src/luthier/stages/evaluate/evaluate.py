@@ -14,7 +14,7 @@ from luthier.core.events import Progress
 from luthier.core.files import write_json
 from luthier.core.rows import choices_of, read_split
 from luthier.core.stage import Context, Stage
-from luthier.engine.predictor import Decoding
+from luthier.engine.decoding import Decoding
 from luthier.parts.prompting import ZERO_SHOT
 from luthier.parts.scorers import ScorerConfig
 from luthier.stages.evaluate.model import load_predictor, model_name

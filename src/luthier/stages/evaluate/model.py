@@ -13,7 +13,8 @@ from luthier.core.artifacts import BaseModel, Checkpoint
 from luthier.core.errors import CorruptArtifact
 from luthier.core.execution import Execution
 from luthier.core.stage import Built
-from luthier.engine.predictor import Decoding, Predictor
+from luthier.engine.decoding import Decoding
+from luthier.engine.predictor import Predictor
 from luthier.engine.text.renderer import Renderer
 
 

@@ -15,9 +15,10 @@ from luthier.core.files import write_json
 from luthier.core.records import Example
 from luthier.core.rows import choices_of, read_split
 from luthier.core.stage import Built, Context, Stage
-from luthier.engine.predictor import Decoding, Predictor
+from luthier.engine.decoding import Decoding
+from luthier.engine.predictor import Predictor
 from luthier.parts.prompting import Prompting as Way
-from luthier.parts.scorers import Scorer, ScorerConfig
+from luthier.parts.scorers import ScorerConfig
 from luthier.stages.evaluate.model import load_predictor
 
 
@@ -35,18 +36,21 @@ class ChoosePrompting(Stage[Prompting]):
         dataset = ctx.get(self.dataset)
         predictor = load_predictor(ctx.get(self.base), ctx.execution, self.decoding, choices_of(dataset))
         rows, training = read_split(dataset, "validation"), read_split(dataset, "train")
-        figures = {way.name: self._try(way, predictor, rows, training, ctx) for way in self.ways}
+        estimates = {way.name: self._try(way, predictor, rows, training, ctx) for way in self.ways}
+        figures = {name: e["value"] for name, e in estimates.items()}
         best = max(figures.values()) if self.metric.higher_is_better else min(figures.values())
         chosen = next(way for way in self.ways if figures[way.name] == best)
         shown = [e.key for e in chosen.demonstrations(training)]
-        write_json(ctx.dir / "prompting.json", {"chosen": chosen.model_dump(), "demonstrations": shown, "validation": figures, "rows": len(rows)})
+        write_json(ctx.dir / "prompting.json", {"chosen": chosen.model_dump(), "demonstrations": shown, "estimates": estimates})
         return Prompting(chosen=chosen.name, metric=self.metric.name, validation=figures)
 
-    def _try(self, way: Way, predictor: Predictor, rows: Sequence[Example], training: Sequence[Example], ctx: Context) -> float:
-        """The metric of one way, remembered in scratch so that a killed run does not ask again."""
+    def _try(self, way: Way, predictor: Predictor, rows: Sequence[Example], training: Sequence[Example], ctx: Context) -> dict[str, float]:
+        """The metric of one way with its interval, remembered in scratch so that a killed run does not ask again."""
+        from luthier.parts.scorers.summary import evaluate
+
         remembered = ctx.dir / "scratch" / f"{way.name}.json"
         if remembered.exists():
-            return float(json.loads(remembered.read_text())["value"])
+            return json.loads(remembered.read_text())
 
         def tell(done: int, total: int) -> None:
             ctx.observer(Progress("baselines", done, total, f"validation rows, {way.name}"))
@@ -55,10 +59,10 @@ class ChoosePrompting(Stage[Prompting]):
 
         shown = way.demonstrations(training)
         outputs = predictor.predict([way.ask(row, shown) for row in rows], tell)
-        scorer: Scorer = self.metric
-        value = scorer.aggregate([scorer(row, output.text) for row, output in zip(rows, outputs, strict=True)])
-        write_json(remembered, {"value": value})
-        return value
+        e = evaluate((self.metric,), rows, [o.text for o in outputs]).estimates[self.metric.name]
+        figure = {"value": e.value, "low": e.low, "high": e.high, "n": e.n}
+        write_json(remembered, figure)
+        return figure
 
 
 def read_prompting(prompting: Built[Prompting], dataset: Built[Dataset]) -> tuple[Way, tuple[Example, ...]]:

@@ -12,8 +12,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from luthier.core.config import Config
-from luthier.engine.optim.adamw import AdamW
-from luthier.engine.optim.schedules import Schedule
+from luthier.engine.optim.config import AdamW, Schedule
 from luthier.parts.methods.lora import LoRA
 
 

@@ -13,7 +13,8 @@ from luthier.core.events import Note
 from luthier.core.keys import file_sha256
 from luthier.core.rows import choices_of, read_split
 from luthier.core.stage import Built, Context, Stage
-from luthier.engine.predictor import Decoding, Predictor
+from luthier.engine.decoding import Decoding
+from luthier.engine.predictor import Predictor
 from luthier.parts.scorers import ScorerConfig
 from luthier.stages.train.loop import Rows, final_words, train
 from luthier.stages.train.recipe import Recipe

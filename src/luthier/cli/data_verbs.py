@@ -1,0 +1,58 @@
+"""data check|show: look at data before anything is trained on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from luthier.cli.options import DEFAULT, File, Json, Overrides
+from luthier.cli.process import emit, guard
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+DataPath = Annotated[Path, typer.Argument(help="A data file, or a folder with train and test files.")]
+
+
+@app.command("check", context_settings={"ignore_unknown_options": True})
+def check(path: DataPath, mapping: Annotated[str | None, typer.Option("--map", help="The mapping, as YAML.")] = None, json: Json = False) -> None:
+    """Judge a data file: accept, repair, warn (exit 0), quarantine (1) or reject (2)."""
+
+    def verb() -> int:
+        from luthier.cli.data_tables import print_check
+        from luthier.core.config import parse_yaml
+        from luthier.stages.data.check import check_file, exit_code
+
+        given = parse_yaml(mapping, "--map") if mapping is not None else None
+        document = check_file(path, given)
+        if json:
+            emit(document)
+        print_check(document, path)
+        return exit_code(document)
+
+    guard(verb, json)
+
+
+Rows = Annotated[int, typer.Option("--rows", "-n", min=1, max=10_000, help="How many rows.")]
+
+
+@app.command("show")
+def show(overrides: Overrides = None, file: File = DEFAULT, split: str = "train", rows: Rows = 3, json: Json = False) -> None:
+    """Rendered rows of the project with the trained tokens coloured, and the length report."""
+
+    def verb() -> int:
+        from luthier.cli.data_tables import print_rows
+        from luthier.cli.run_verbs import watched
+        from luthier.pipeline.workspace import Workspace
+
+        workspace = Workspace.open(file, tuple(overrides or ()))
+        execution = workspace.project.execution
+        prepared = watched(lambda o: workspace.store.build(workspace.graph.prepared, execution, o.observer, o.stop_flag), wait=False)
+        document = print_rows(workspace.store, workspace.graph, prepared, split, rows)
+        if json:
+            emit(document)
+        return 0
+
+    guard(verb, json)
+
+

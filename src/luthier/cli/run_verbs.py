@@ -1,0 +1,127 @@
+"""run, train, eval, compare: the verbs that build."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import typer
+
+from luthier.cli.options import DEFAULT, File, Json, Overrides, Reason, Wait
+from luthier.cli.process import emit, guard, say, stoppable
+
+
+def run(overrides: Overrides = None, file: File = DEFAULT, wait: Wait = False, reason: Reason = None, json: Json = False) -> None:
+    """The whole flow to a verdict and a report. Does only what changed; Ctrl-C is safe."""
+
+    def verb() -> int:
+        from luthier.cli.documents import RunDocument
+        from luthier.pipeline.run import run as run_all
+        from luthier.pipeline.workspace import Workspace
+        from luthier.report.terminal import print_summary
+
+        workspace = Workspace.open(file, tuple(overrides or ()))
+        outcome = watched(lambda options: run_all(workspace, options), wait, reason)
+        verdict = outcome.report.verdict
+        if json:
+            folder = str(outcome.folder)
+            emit(RunDocument(run=outcome.number, name=workspace.project.name, folder=folder, cached=outcome.cached, verdict=verdict.model_dump(mode="json")))
+        if outcome.cached:
+            say(f"nothing changed since run {outcome.number}")
+        print_summary(outcome.report)
+        say(f"run {outcome.number}: report {os.path.relpath(outcome.folder / 'report.html')}")
+        return 0 if verdict.decision == "better" else 1
+
+    guard(verb, json)
+
+
+def watched(work: Callable[[Any], Any], wait: bool, reason: str | None = None) -> Any:
+    """Run `work` under the live display with Ctrl-C answered by a saved stop."""
+    from luthier.cli.display import Display
+    from luthier.pipeline.run import RunOptions
+
+    with stoppable() as flag, Display() as display:
+        return work(RunOptions(observer=display, stop_flag=flag, wait=wait, reason=reason))
+
+
+def train(overrides: Overrides = None, file: File = DEFAULT, wait: Wait = False, json: Json = False) -> None:
+    """Train only: everything up to the adapter, nothing sealed is touched."""
+
+    def verb() -> int:
+        from luthier.cli.documents import TrainDocument
+        from luthier.pipeline.workspace import Workspace
+
+        workspace = Workspace.open(file, tuple(overrides or ()))
+        execution = workspace.project.execution
+        built = watched(lambda o: workspace.store.build(workspace.graph.train, execution, o.observer, o.stop_flag, o.wait), wait)
+        result = built.result
+        if json:
+            emit(TrainDocument(key=built.key, folder=str(built.path), cached=built.cached, checkpoint=result.model_dump(mode="json")))
+        best = ", ".join(f"{name} {value:.4f}" for name, value in sorted(result.best.items()))
+        say(f"{result.stopped}; best at step {result.best_step}: {best}")
+        say(f"adapter: {os.path.relpath(built.path / 'adapter')}")
+        return 0
+
+    guard(verb, json)
+
+
+Split = Annotated[str, typer.Option("--split", help="validation (default) or test; a test evaluation is counted as a look.")]
+
+
+def evaluate(
+    overrides: Overrides = None, file: File = DEFAULT, split: Split = "validation", wait: Wait = False, reason: Reason = None, json: Json = False
+) -> None:
+    """Evaluate the tuned model on validation rows, or on the sealed test rows."""
+
+    def verb() -> int:
+        from luthier.cli.documents import EvalDocument
+        from luthier.cli.tables import print_scores
+        from luthier.pipeline.run import count_look
+        from luthier.pipeline.workspace import Workspace
+
+        workspace = Workspace.open(file, tuple(overrides or ()))
+        stage = workspace.graph.tuned.model_copy(update={"split": _known_split(split)})
+        looks = count_look(workspace, None, reason) if split == "test" else None
+        execution = workspace.project.execution
+        built = watched(lambda o: workspace.store.build(stage, execution, o.observer, o.stop_flag, o.wait), wait)
+        if json:
+            body = built.result.model_dump(mode="json")
+            emit(EvalDocument(key=built.key, folder=str(built.path), cached=built.cached, looks=looks, predictions=body))
+        print_scores(built.result, looks)
+        say(f"predictions: {os.path.relpath(built.path / 'predictions.jsonl')}")
+        return 0
+
+    guard(verb, json)
+
+
+def _known_split(split: str) -> Literal["train", "validation", "test"]:
+    from luthier.core.errors import UserError, did_you_mean
+
+    known: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
+    for name in known:
+        if name == split:
+            return name
+    raise UserError("a split must be train, validation or test", repr(split), "--split", did_you_mean(split, known))
+
+
+A = Annotated[str, typer.Argument(help="A run: its number or name. The opponent.")]
+B = Annotated[str, typer.Argument(help="A run: its number or name. The challenger.")]
+
+
+def compare(a: A, b: B, file: File = DEFAULT, json: Json = False) -> None:
+    """Paired comparison of the tuned models of two runs on the same sealed rows."""
+
+    def verb() -> int:
+        from luthier.cli.documents import CompareDocument
+        from luthier.cli.tables import print_verdict
+        from luthier.pipeline.compare import compare_runs
+        from luthier.pipeline.workspace import Workspace
+
+        done = compare_runs(Workspace.open(file), a, b)
+        if json:
+            emit(CompareDocument(a=done.a, b=done.b, looks=done.looks, verdict=done.verdict.model_dump(mode="json")))
+        print_verdict(done)
+        return 0 if done.verdict.decision == "better" else 1
+
+    guard(verb, json)

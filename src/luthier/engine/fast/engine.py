@@ -1,0 +1,193 @@
+"""The fast engine: the six verbs over prefix-tree packs and the hand-written decoder.
+
+One decision: a verb plans over everything it is handed, and sharing, packing and micro-batches never change
+a result beyond rounding; they are bounded by `micro_batch_tokens` unique tokens at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from luthier.engine.adapter import AdapterSet
+from luthier.engine.contract import Batch, Completion, Loss, NonFiniteLoss, Progress, Sampling, StepOutput, TokenSequence
+from luthier.engine.fast.block import KeyValue
+from luthier.engine.fast.decoder import Decoder, Keep, Run
+from luthier.engine.kernels.head import head_backward, head_forward
+from luthier.engine.objective import check_finite, check_needs, differentiate, linear_coefficients
+from luthier.engine.optim.config import AdamW
+from luthier.engine.sampler.generate import generate
+from luthier.engine.trees.pack import Pack, build_full_pack, build_pack
+from luthier.engine.trees.planner import check_sequences, plan, shared_length
+
+_WORTH_CACHING = 16
+"""Shortest prefix of a whole list that is computed once and kept for all its micro-batches."""
+
+
+@dataclass(slots=True)
+class _Scored:
+    """A forward pass and its targets: `rows` of the pack that predict, `row` into them per target, ascending after `order`."""
+
+    run: Run
+    row: torch.Tensor
+    token: torch.Tensor
+    order: np.ndarray
+
+
+class FastEngine:
+    """See `engine.contract.Engine`. Built by `engine.select.load_engine`."""
+
+    name = "fast"
+
+    def __init__(self, decoder: Decoder, adapters: AdapterSet, micro_batch_tokens: int) -> None:
+        self._decoder, self._adapters, self._budget = decoder, adapters, micro_batch_tokens
+        self.num_trainable = adapters.num_trainable
+        self.refusal: str | None = None
+
+    # training -----------------------------------------------------------------------------------------------
+
+    def use_optimiser(self, config: AdamW) -> None:
+        self._adapters.use_optimiser(config)
+
+    @torch.no_grad()
+    def forward_backward(self, batch: Batch, loss: Loss) -> StepOutput:
+        check_needs(loss)
+        self._check(batch.sequences)
+        packs = [build_pack(batch.sequences, group) for group in plan([s.tokens for s in batch.sequences], self._budget)]
+        self._adapters.ensure_gradients()
+        coefficients = None if loss.linear else self._coefficients(packs, batch, loss)
+        total = 0.0 if coefficients is None else coefficients[0]
+        for pack in packs:
+            if len(pack.targets.row) == 0:
+                continue
+            if coefficients is None:
+                weight = linear_coefficients(loss, pack.targets.weight, batch.normaliser)
+                total += self._accumulate(pack, weight)
+            else:
+                self._accumulate(pack, coefficients[1][id(pack)])
+        return StepOutput(
+            total, sum(len(p.targets.row) for p in packs), sum(p.num_rows for p in packs), sum(p.as_if_separate for p in packs)
+        )
+
+    def _accumulate(self, pack: Pack, coefficient: torch.Tensor) -> float:
+        """Forward and backward of one pack; returns sum(coefficient * -logprob)."""
+        scored = self._score(pack, Keep(backward=True))
+        c = coefficient[torch.from_numpy(scored.order)].to(self._decoder.dtype)
+        logprobs, d_hidden = head_backward(scored.run.hidden, self._decoder.weights.head, scored.row, scored.token, c)
+        value = -(logprobs.double() * coefficient[torch.from_numpy(scored.order)]).sum()
+        try:
+            check_finite(value, logprobs, pack.targets.sequence[scored.order])
+        except NonFiniteLoss:
+            self._adapters.clear_gradients()
+            raise
+        self._decoder.backward(scored.run, d_hidden)
+        return float(value)
+
+    def _coefficients(self, packs: list[Pack], batch: Batch, loss: Loss) -> tuple[float, dict[int, torch.Tensor]]:
+        """For a loss that is not linear: all log-probabilities first, then its value and each pack's coefficients."""
+        logprobs = [self._logprobs(pack) for pack in packs]
+        sequence = np.concatenate([p.targets.sequence for p in packs])
+        weight = np.concatenate([p.targets.weight for p in packs])
+        order = np.argsort(sequence, kind="stable")
+        together = torch.cat(logprobs)[torch.from_numpy(order)]
+        value, gradient = differentiate(loss, together, weight[order], sequence[order], batch.normaliser)
+        back = torch.empty_like(gradient)
+        back[torch.from_numpy(order)] = gradient
+        pieces = back.split([len(p.targets.row) for p in packs])
+        return value, {id(pack): piece for pack, piece in zip(packs, pieces, strict=True)}
+
+    def optim_step(self, learning_rate: float) -> float:
+        norm = self._adapters.step(learning_rate)
+        self._decoder.weights.merge()
+        return norm
+
+    def gradients(self) -> dict[str, Any]:
+        return self._adapters.gradients()
+
+    # reading ------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def logprobs(self, sequences: list[TokenSequence], progress: Progress | None = None) -> list[np.ndarray]:
+        self._check(sequences)
+        out = [np.zeros(np.count_nonzero(s.weights)) for s in sequences]
+        groups = plan([s.tokens for s in sequences], self._budget)
+        skip = shared_length([s.tokens for s in sequences]) if len(groups) > 1 else 0
+        prefix, done = None, 0
+        if skip >= _WORTH_CACHING:
+            prefix = self._prefix(sequences, skip, out)
+            groups = plan([s.tokens[skip:] for s in sequences], self._budget)
+        for group in groups:
+            pack = build_pack(sequences, group, skip if prefix else 0)
+            values = self._logprobs(pack, prefix).double().numpy()
+            for i in group:
+                mine = values[pack.targets.sequence == i]
+                out[i][len(out[i]) - len(mine) :] = mine
+            done += len(group)
+            if progress:
+                progress(done, len(sequences))
+        return out
+
+    def _prefix(self, sequences: Sequence[TokenSequence], skip: int, out: list[np.ndarray]) -> list[KeyValue]:
+        """Keys and values of the first `skip` tokens, shared by all; fills in the targets that those rows predict."""
+        where = [np.flatnonzero(s.weights[: skip + 1]) for s in sequences]
+        owner = np.repeat(np.arange(len(sequences)), [len(w) for w in where])
+        predictor = np.concatenate(where) - 1
+        token = np.concatenate([s.tokens[w] for s, w in zip(sequences, where, strict=True)]).astype(np.int64)
+        pack = build_full_pack([sequences[0].tokens[:skip]], [0])
+        needed, row = np.unique(np.append(predictor, skip - 1), return_inverse=True)
+        run = self._decoder.forward(pack, needed, Keep(keys_values=True))
+        order = np.argsort(row[:-1], kind="stable")
+        rows, tokens = torch.from_numpy(row[:-1][order]), torch.from_numpy(token[order])
+        values = np.empty(len(order))
+        values[order] = head_forward(run.hidden, self._decoder.weights.head, rows, tokens).double().numpy()
+        for i in np.unique(owner):
+            out[i][: len(where[i])] = values[owner == i]
+        return run.keys_values
+
+    @torch.no_grad()
+    def embed(self, sequences: list[TokenSequence]) -> np.ndarray:
+        self._check(sequences)
+        out = np.zeros((len(sequences), self._decoder.arch.hidden), dtype=np.float32)
+        for group in plan([s.tokens for s in sequences], self._budget):
+            pack = build_full_pack([s.tokens for s in sequences], group)
+            needed, row = np.unique(pack.ends, return_inverse=True)
+            out[group] = self._decoder.forward(pack, needed, Keep()).hidden.float().numpy()[row]
+        return out
+
+    def sample(self, prompts: list[np.ndarray], sampling: Sampling, progress: Progress | None = None) -> list[Completion]:
+        return generate(self._decoder, prompts, sampling, self._budget, progress)
+
+    def _logprobs(self, pack: Pack, prefix: list[KeyValue] | None = None) -> torch.Tensor:
+        """[M] in the order of the pack's targets."""
+        if len(pack.targets.row) == 0:
+            return torch.zeros(0, dtype=self._decoder.dtype)
+        scored = self._score(pack, Keep(), prefix)
+        out = torch.empty(len(scored.row), dtype=self._decoder.dtype)
+        out[torch.from_numpy(scored.order)] = head_forward(scored.run.hidden, self._decoder.weights.head, scored.row, scored.token)
+        return out
+
+    def _score(self, pack: Pack, keep: Keep, prefix: list[KeyValue] | None = None) -> _Scored:
+        needed, row = np.unique(pack.targets.row, return_inverse=True)
+        order = np.argsort(row, kind="stable")
+        run = self._decoder.forward(pack, needed, keep, prefix)
+        return _Scored(run, torch.from_numpy(row[order]), torch.from_numpy(pack.targets.token[order]), order)
+
+    def _check(self, sequences: Sequence[TokenSequence]) -> None:
+        check_sequences(sequences, self._decoder.arch.vocabulary, self._decoder.arch.longest)
+
+    # state --------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        return self._adapters.state()
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self._adapters.load_state(state)
+        self._decoder.weights.merge()
+
+    def save_adapter(self, folder: Path) -> None:
+        self._adapters.save(folder)

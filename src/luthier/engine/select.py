@@ -1,0 +1,54 @@
+"""Which engine does the work: chosen openly, recorded in its `name`, with the reason of a refusal in `refusal`.
+
+One decision: `engine=fast` raises when the fast engine cannot give the exact result; only `auto` may take the reference.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from luthier.core.errors import EngineRefused
+from luthier.core.execution import Execution
+from luthier.engine.contract import Engine
+from luthier.engine.fast.load import load_fast
+from luthier.engine.lora import LoRASpec, load_adapter
+from luthier.engine.reference.load import load_reference
+
+Dtype = Literal["float32", "float64"]
+
+
+def load_engine(
+    folder: Path, method: LoRASpec | None, execution: Execution, seed: int, adapter: Path | None = None, dtype: Dtype = "float32"
+) -> Engine:
+    """An engine on the model in `folder` (a local folder of config.json and safetensors).
+
+    method: what to train; None for the model as it is. adapter: a PEFT folder to start from (its own settings
+    count when method is None). Raises EngineRefused, UserError or CorruptArtifact.
+    """
+    if execution.threads is not None:
+        torch.set_num_threads(execution.threads)
+    if execution.device == "cuda":
+        raise EngineRefused("device=cpu is wanted: no kernel of this version has been proven on a GPU", "cuda", "execution.device")
+    spec, weights = load_adapter(adapter) if adapter is not None else (method, None)
+    if method is not None and weights is not None:
+        spec = _same(method, spec, adapter)
+    precision = {"float32": torch.float32, "float64": torch.float64}[dtype]
+    if execution.engine == "reference":
+        return load_reference(folder, spec, weights, seed, precision)
+    try:
+        return load_fast(folder, spec, weights, seed, precision, execution.micro_batch_tokens)
+    except EngineRefused as reason:
+        if execution.engine == "fast":
+            raise
+        engine = load_reference(folder, spec, weights, seed, precision)
+        engine.refusal = str(reason)
+        return engine
+
+
+def _same(method: LoRASpec, stored: LoRASpec | None, adapter: Path | None) -> LoRASpec:
+    if stored is None or (method.rank, method.scale) != (stored.rank, stored.scale):
+        raise EngineRefused("an adapter can only be trained on with its own rank and scale", f"{method}, stored {stored}", str(adapter))
+    return method

@@ -1,0 +1,104 @@
+"""Talking to a model: a run's tuned model, an adapter folder, or a base model by name.
+
+One decision: a run's model is asked through the renderer it was trained with, its own system message
+included, so that what a person tries here is what was evaluated.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from luthier.core.errors import UserError
+from luthier.core.execution import Execution
+from luthier.core.records import Message
+from luthier.engine.decoding import Decoding
+from luthier.engine.predictor import Output, Predictor
+
+
+@dataclass
+class Conversation:
+    """A predictor and the turns so far."""
+
+    name: str
+    predictor: Predictor
+    system: str | None
+    turns: list[Message] = field(default_factory=list)
+
+    def ask(self, text: str) -> Output:
+        """Add a user turn, answer it, and remember both. Raises UserError when the context is full."""
+        head = [Message("system", self.system)] if self.system else []
+        output = self.predictor.predict([(*head, *self.turns, Message("user", text))])[0]
+        self.turns += [Message("user", text), Message("assistant", output.text)]
+        return output
+
+    def reset(self) -> None:
+        """Forget every turn."""
+        self.turns.clear()
+
+
+def open_model(name: str, file: Path, system: str | None, max_new_tokens: int) -> Conversation:
+    """Load the model called `name`. Raises UserError when it is neither a run, an adapter folder nor a base model."""
+    decoding = Decoding(kind="text", max_new_tokens=max_new_tokens)
+    if (Path(name) / "adapter_config.json").is_file():
+        return _adapter(Path(name), system, decoding)
+    if file.is_file() and not Path(name).exists():
+        run = _run(name, file, system, decoding)
+        if run is not None:
+            return run
+    return _base(name, system, decoding)
+
+
+def _run(name: str, file: Path, system: str | None, decoding: Decoding) -> Conversation | None:
+    from luthier.core.rows import read_split
+    from luthier.pipeline.workspace import Workspace
+    from luthier.stages.evaluate.model import load_predictor
+
+    workspace = Workspace.open(file)
+    try:
+        run = workspace.database.find_run(name)
+    except UserError:
+        return None
+    links = workspace.database.links(run["number"])
+    if "train" not in links:
+        raise UserError("the run must have been trained", f"run {run['number']} is {run['state']}", "chat", "finish it with `luthier run`")
+    train = _built(workspace, "train", links["train"])
+    if system is None:
+        first = read_split(_built(workspace, "split", links["split"]), "train")[0]
+        system = next((m.content for m in first.prompt if m.role == "system"), None)
+    return Conversation(f"run {run['number']} ({run['name']})", load_predictor(train, workspace.project.execution, decoding, ()), system)
+
+
+def _built(workspace, stage: str, key: str):  # type: ignore[no-untyped-def]
+    from luthier.core.artifacts import Checkpoint, Dataset
+    from luthier.core.record import verify
+    from luthier.core.stage import Built
+
+    kinds = {"train": Checkpoint, "split": Dataset}
+    folder = workspace.store.artifacts / f"{stage}-{key[:12]}"
+    record = verify(folder)
+    result = kinds[stage].model_validate(record["result"])
+    return Built(stage=stage, key=key, path=folder, result=result, seconds=record["seconds"], cached=True)
+
+
+def _adapter(folder: Path, system: str | None, decoding: Decoding) -> Conversation:
+    """A PEFT folder; its base is found by the name that it carries."""
+    from luthier.engine.models.resolve import resolve
+    from luthier.engine.select import load_engine
+    from luthier.engine.text.renderer import Renderer
+
+    base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+    info = resolve(base)
+    engine = load_engine(info.folder, Execution(), adapter=folder)
+    return Conversation(str(folder), Predictor(engine, Renderer.from_model(info.folder), decoding), system)
+
+
+def _base(name: str, system: str | None, decoding: Decoding) -> Conversation:
+    from luthier.engine.models.resolve import resolve
+    from luthier.engine.select import load_engine
+    from luthier.engine.text.renderer import Renderer
+
+    info = resolve(name)
+    engine = load_engine(info.folder, Execution())
+    return Conversation(info.name, Predictor(engine, Renderer.from_model(info.folder), decoding), system)

@@ -1,0 +1,70 @@
+"""Wiring: a project becomes the graph of its stages. The only place that knows all of them.
+
+One decision: everything a run needs is one frozen `Graph`; a verb builds the part it asks for, and the
+store does the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from luthier.core.artifacts import BaseModel, Checkpoint, Dataset, Predictions, Prepared, Prompting, Verdict
+from luthier.core.keys import SourceFile
+from luthier.core.stage import Stage
+from luthier.pipeline.project import Project
+from luthier.stages.choose.base import Base
+from luthier.stages.data.ingest import DataFile, Ingest
+from luthier.stages.data.prepare import Prepare
+from luthier.stages.data.split import Split
+from luthier.stages.evaluate.evaluate import Evaluate
+from luthier.stages.evaluate.judge import Judge
+from luthier.stages.evaluate.prompting import ChoosePrompting
+from luthier.stages.train.train import Train
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The stages of a project by role, in the order in which they are built."""
+
+    base: Stage[BaseModel]
+    rows: Stage[Dataset]
+    split: Stage[Dataset]
+    prepared: Stage[Prepared]
+    prompting: Stage[Prompting]
+    train: Stage[Checkpoint]
+    baseline: Stage[Predictions]
+    tuned: Stage[Predictions]
+    verdict: Stage[Verdict]
+
+    def roles(self) -> dict[str, Stage[Any]]:
+        """Every stage by role."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+def wire(project: Project, root: Path) -> Graph:
+    """The graph of `project`; `root` is the folder of the project file, against which its paths are read."""
+    metric, others, decoding = project.objective.primary(), project.objective.others(), project.decoding()
+    base = Base(name=_base_name(project.base, root))
+    rows = ingest(project, root)
+    split = Split(dataset=rows, plan=project.split)
+    prepared = Prepare(base=base, dataset=split, plan=project.prepare)
+    prompting = ChoosePrompting(base=base, dataset=split, ways=project.evaluate.baselines, metric=metric, decoding=decoding)
+    train = Train(base=base, dataset=split, prepared=prepared, recipe=project.train, decoding=decoding, metric=metric)
+    baseline = Evaluate(model=base, dataset=split, split="test", metric=metric, others=others, decoding=decoding, prompting=prompting)
+    tuned = Evaluate(model=train, dataset=split, split="test", metric=metric, others=others, decoding=decoding)
+    verdict = Judge(tuned=tuned, baseline=baseline, metric=metric, alpha=project.evaluate.alpha)
+    return Graph(base, rows, split, prepared, prompting, train, baseline, tuned, verdict)
+
+
+def ingest(project: Project, root: Path) -> Ingest:
+    """The first stage of the data: files and mapping as the project says."""
+    data = project.data
+    files = tuple(DataFile(source=SourceFile(path=str(root / f.path)), role=f.split) for f in data.files)
+    return Ingest(files=files, mapping=data.mapping, prompt=data.prompt, labels=data.labels, strict=data.strict)
+
+
+def _base_name(name: str, root: Path) -> str:
+    """A path is read against the project's folder; every other name is left as it is."""
+    return str(root / name) if (root / name).exists() and name not in ("", ".") else name

@@ -1,0 +1,38 @@
+"""luthier plan: every stage with its key and state, and advice in words. Builds nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from luthier.pipeline.workspace import Workspace
+
+State = Literal["built", "in progress", "to build"]
+FEW_ROWS = 100
+
+
+def steps(workspace: Workspace) -> Iterator[tuple[str, str, str, State]]:
+    """(role, stage, key, state) in the order of building."""
+    for role, stage in workspace.graph.roles().items():
+        state: State = "built" if workspace.store.is_built(stage) else "in progress" if workspace.store.in_progress(stage) else "to build"
+        yield role, stage.stage_name(), stage.key(), state
+
+
+def advice(workspace: Workspace) -> Iterator[str]:
+    """What a careful colleague would say before the run; figures only where they are known."""
+    graph, recipe = workspace.graph, workspace.project.train
+    if not workspace.store.is_built(graph.split):
+        yield "row counts are not known before the data is read; `luthier data check FILE` judges a file now"
+    else:
+        dataset = workspace.store.build(graph.split, workspace.project.execution)
+        counts = dataset.result.counts
+        yield "rows: " + ", ".join(f"{n} {split}" for split, n in counts.items())
+        if counts.get("train", 0) < FEW_ROWS:
+            yield f"fewer than {FEW_ROWS} training rows: few-shot prompting is often as good, and the run will say so if it is"
+        yield f"{recipe.total_steps(counts['train'])} optimiser steps of {recipe.batch_size} rows"
+    low, high = 5e-5, 5e-4
+    if not low <= recipe.learning_rate <= high:
+        yield f"learning_rate {recipe.learning_rate:g} is outside the usual range for LoRA ({low:g} to {high:g})"
+    looks = workspace.database.looks(graph.split.key())
+    if looks and not workspace.store.is_built(graph.tuned):
+        yield f"the sealed rows have been looked at {looks} times; this run would be one more look"

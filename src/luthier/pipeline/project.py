@@ -1,0 +1,120 @@
+"""luthier.yaml as configs: what a project is, checked before anything runs and without importing torch.
+
+One decision: the sections are the stages' own configs wherever that is possible, so there is one place
+where a setting is declared, described and validated.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from luthier.core.config import Config, apply_overrides, parse_config, read_yaml
+from luthier.core.errors import UserError
+from luthier.core.execution import Execution
+from luthier.engine.decoding import Decoding
+from luthier.parts.prompting import ZERO_SHOT, Prompting
+from luthier.parts.scorers import ScorerConfig, load
+from luthier.parts.scorers.loading import Task, default_metric
+from luthier.parts.sources.mapping import Mapping
+from luthier.parts.sources.prompt import PromptTemplate
+from luthier.stages.data.prepare import PreparePlan
+from luthier.stages.data.split import SplitPlan
+from luthier.stages.train.recipe import Recipe
+
+DEFAULT_FILE = "luthier.yaml"
+
+
+class Objective(Config):
+    """What is wanted, for whom, and the number that decides, fixed before training."""
+
+    task: Task
+    goal: str = Field(min_length=1)
+    metric: ScorerConfig | None = None
+    metrics: tuple[ScorerConfig, ...] = ()
+    constraints: tuple[str, ...] = ()
+    affected: tuple[str, ...] = ()
+
+    def primary(self) -> Any:
+        """The scorer that decides: the one named, or the task's default."""
+        return self.metric or load(default_metric(self.task))
+
+    def others(self) -> tuple[Any, ...]:
+        """Further scorers, reported beside the primary one."""
+        return tuple(s for s in self.metrics if s != self.primary())
+
+
+class FileEntry(Config):
+    """One data file and the split that its rows belong to (`any`: they are split by us)."""
+
+    path: str
+    split: Literal["any", "train", "validation", "test"] = "any"
+    licence: str | None = None
+
+
+def _entry(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
+class DataSection(Config):
+    """Files, how their columns map to rows, and the prompt around them."""
+
+    files: tuple[Annotated[FileEntry, BeforeValidator(_entry)], ...] = Field(min_length=1)
+    mapping: Mapping
+    prompt: PromptTemplate | None = None
+    labels: tuple[str, ...] | None = None
+    strict: bool = False
+
+    @field_validator("files", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, (str, dict)) else value
+
+
+class EvaluateSection(Config):
+    """How answers are made and compared. `baselines` are the ways in which the untuned base is asked."""
+
+    decoding: Decoding | None = None
+    baselines: tuple[Prompting, ...] = (ZERO_SHOT, Prompting(name="few-shot-4", shots=4), Prompting(name="few-shot-8", shots=8))
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+
+    @model_validator(mode="after")
+    def _names(self) -> EvaluateSection:
+        names = [b.name for b in self.baselines]
+        if not names:
+            raise ValueError("at least one baseline must be given: a verdict needs an opponent")
+        if len(set(names)) < len(names):
+            raise ValueError(f"baselines must have different names, got {', '.join(names)}")
+        return self
+
+
+class Project(Config):
+    """The whole of luthier.yaml."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+    objective: Objective
+    base: str = Field(min_length=1)
+    data: DataSection
+    split: SplitPlan = SplitPlan()
+    prepare: PreparePlan = PreparePlan()
+    train: Recipe = Recipe()
+    evaluate: EvaluateSection = EvaluateSection()
+    execution: Execution = Execution()
+
+    def decoding(self) -> Decoding:
+        """How answers are made: over the label list for classification, as text otherwise, unless stated."""
+        if self.evaluate.decoding is not None:
+            return self.evaluate.decoding
+        return Decoding(kind="labels" if self.objective.task == "classify" else "text")
+
+
+def load_project(path: Path, overrides: tuple[str, ...] = ()) -> Project:
+    """Read, override and check a project file. Paths in it are relative to its folder. Raises UserError."""
+    data = apply_overrides(read_yaml(path), overrides)
+    project = parse_config(Project, data, str(path))
+    for i, entry in enumerate(project.data.files):
+        if not (path.parent / entry.path).exists():
+            raise UserError("the data file must exist", entry.path, f"data.files.{i}.path, looked for in {path.parent.resolve()}")
+    return project

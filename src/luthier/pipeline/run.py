@@ -1,0 +1,156 @@
+"""A run: build the graph stage by stage, count the look, and leave a folder that a person can read.
+
+One decision: the same project with nothing changed is the same run; its number, verdict and report are
+found again instead of being made twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from luthier.core.errors import LuthierError
+from luthier.core.events import Event, Metric, Note, Observer, Progress
+from luthier.core.files import write_atomic
+from luthier.core.stage import Built
+from luthier.core.store import Interrupted
+from luthier.pipeline.workspace import Workspace
+from luthier.report.model import RunReport
+
+SEALED = ("baseline", "tuned")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a verb wants its run: who watches, when to stop, whether to wait for another process."""
+
+    observer: Observer
+    stop_flag: Callable[[], bool]
+    wait: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """A finished run: its number, folder and report."""
+
+    number: int
+    folder: Path
+    report: RunReport
+    cached: bool
+
+
+def run(workspace: Workspace, options: RunOptions) -> RunOutcome:
+    """Build everything to the verdict and write the run folder. Raises LuthierError; a stopped run goes on later."""
+    number, finished = _number(workspace)
+    folder = folder_of(workspace, number)
+    if finished and (folder / "report.json").is_file():
+        for stage in workspace.graph.roles().values():
+            workspace.store.find(stage)  # verified on read
+        return RunOutcome(number, folder, read_report(folder), cached=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "config.resolved.yaml", resolved_yaml(workspace).encode())
+    try:
+        built = build_all(workspace, options, number, folder)
+        report = _write_folder(workspace, number, folder, built)
+    except Interrupted:
+        workspace.database.close_run(number, "stopped")
+        raise
+    except LuthierError as err:
+        workspace.database.close_run(number, "failed", sentence=str(err))
+        raise
+    workspace.database.close_run(number, "done", report.verdict.decision, report.verdict.sentence)
+    return RunOutcome(number, folder, report, cached=False)
+
+
+def folder_of(workspace: Workspace, number: int) -> Path:
+    """`.luthier/runs/<number>-<name>/`."""
+    return workspace.home / "runs" / f"{number:04d}-{workspace.project.name}"
+
+
+def read_report(folder: Path) -> RunReport:
+    """The `report.json` of a run folder."""
+    return RunReport.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
+
+
+def resolved_yaml(workspace: Workspace) -> str:
+    """The project with every default filled in, as YAML."""
+    return yaml.safe_dump(workspace.project.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _number(workspace: Workspace) -> tuple[int, bool]:
+    """The run of this very graph (and whether it is done), or a new one."""
+    root_key = workspace.graph.verdict.key()
+    for known in workspace.database.list_runs():
+        if known["root_key"] == root_key and known["name"] == workspace.project.name:
+            return known["number"], known["state"] == "done"
+    return workspace.database.new_run(workspace.project.name, root_key), False
+
+
+def build_all(workspace: Workspace, options: RunOptions, number: int, folder: Path) -> dict[str, Built[Any]]:
+    """Every stage of the graph by role; links each artifact into the run folder. Counts the look before it is made."""
+    built: dict[str, Built[Any]] = {}
+    observer = with_log(folder / "log.txt", options.observer)
+    for role, stage in workspace.graph.roles().items():
+        if role == "tuned":
+            count_look(workspace, number, options.reason)
+        built[role] = workspace.store.build(stage, workspace.project.execution, observer, options.stop_flag, options.wait)
+        workspace.database.link(number, role, built[role].key)
+        _link(folder / role, built[role].path)
+    return built
+
+
+def count_look(workspace: Workspace, number: int | None, reason: str | None) -> int:
+    """Record that the sealed rows are evaluated for this verdict; returns the looks so far."""
+    return workspace.database.add_look(workspace.graph.split.key(), workspace.graph.verdict.key(), number, reason)
+
+
+def _link(link: Path, target: Path) -> None:
+    link.unlink(missing_ok=True)
+    link.symlink_to(os.path.relpath(target, link.parent))
+
+
+def with_log(path: Path, outer: Observer) -> Observer:
+    """An observer that also writes a line per event (not per progress tick) to the run's log."""
+    from luthier.core.database import now
+
+    def observe(event: Event) -> None:
+        if not isinstance(event, (Progress, Metric)):
+            text = event.text if isinstance(event, Note) else repr(event)
+            with path.open("a", encoding="utf-8") as f:
+                f.write(f"{now()} {text}\n")
+        outer(event)
+
+    return observe
+
+
+def _write_folder(workspace: Workspace, number: int, folder: Path, built: dict[str, Built[Any]]) -> RunReport:
+    """Copies of the small files that people open, then the report in every form."""
+    from luthier.pipeline.report_data import assemble
+    from luthier.report.cards import data_card, model_card
+    from luthier.report.csvfile import errors_csv
+    from luthier.report.page import render_page
+
+    copies = {
+        "predictions.jsonl": built["tuned"].path / "predictions.jsonl",
+        "baseline_predictions.jsonl": built["baseline"].path / "predictions.jsonl",
+        "metrics.jsonl": built["train"].path / "metrics.jsonl",
+        "ledger.jsonl": built["prepared"].path / "ledger.jsonl",
+    }
+    for name, source in copies.items():
+        (folder / name).unlink(missing_ok=True)
+        shutil.copyfile(source, folder / name)
+    report = assemble(workspace, number, folder, built)
+    write_atomic(folder / "report.html", render_page(report).encode())
+    write_atomic(folder / "model_card.md", model_card(report).encode())
+    write_atomic(folder / "data_card.md", data_card(report).encode())
+    write_atomic(folder / "errors.csv", errors_csv(report).encode())
+    write_atomic(folder / "report.json", (json.dumps(report.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n").encode())
+    return report

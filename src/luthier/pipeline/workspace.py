@@ -1,0 +1,71 @@
+"""A project on disk: its file, its `.luthier` folder with store, database and runs.
+
+One decision: everything Luthier writes is below `.luthier` beside the project file; the project file and
+the data are only read.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from luthier.core.errors import from_os_error
+from luthier.core.stage import Built
+from luthier.core.store import Store
+from luthier.pipeline.graph import Graph, wire
+from luthier.pipeline.project import Project, load_project
+
+if TYPE_CHECKING:
+    from luthier.core.database import Database
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One project folder."""
+
+    file: Path
+    project: Project
+
+    @classmethod
+    def open(cls, file: Path, overrides: tuple[str, ...] = ()) -> Workspace:
+        """Read the project file. Raises UserError for anything wrong in it."""
+        return cls(file, load_project(file, overrides))
+
+    @property
+    def root(self) -> Path:
+        """The folder of the project file."""
+        return self.file.parent
+
+    @property
+    def home(self) -> Path:
+        """Where everything is kept: `.luthier` beside the project file, or `$LUTHIER_HOME`."""
+        return Path(os.environ["LUTHIER_HOME"]) if os.environ.get("LUTHIER_HOME") else self.root / ".luthier"
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The project's stages."""
+        return wire(self.project, self.root)
+
+    @cached_property
+    def store(self) -> Store:
+        """The artifacts, each one indexed in the database when it is finished."""
+        store = Store(self.home)
+        store.prepare()
+        store.on_finished = self._index
+        return store
+
+    @cached_property
+    def database(self) -> Database:
+        """The project's database, migrated."""
+        from luthier.core.database import Database
+
+        try:
+            return Database.in_folder(self.home)
+        except OSError as err:
+            raise from_os_error(err, "opening the database") from err
+
+    def _index(self, built: Built[Any]) -> None:
+        self.database.index_artifact(built.key, built.stage, str(built.path.relative_to(self.home)), built.seconds)

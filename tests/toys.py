@@ -89,3 +89,11 @@ def sequence(tokens: list[int], targets: list[int], weights: list[float] | None 
 
 def random_tokens(rng: np.random.Generator, n: int) -> list[int]:
     return [int(t) for t in rng.integers(3, VOCABULARY, n)]
+
+
+def relative_errors(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> dict[str, float]:
+    """|found - wanted| / |wanted| (Frobenius) per name; the names must be the same, and no wanted tensor zero."""
+    assert set(found) == set(wanted)
+    norms = {name: float(torch.linalg.vector_norm(tensor)) for name, tensor in wanted.items()}
+    assert all(norm > 0 for norm in norms.values())
+    return {name: float(torch.linalg.vector_norm(found[name] - wanted[name])) / norms[name] for name in wanted}

@@ -28,6 +28,7 @@ from luthier.report.sections import (
     Machine,
     Reason,
     SourceFile,
+    Split,
     SplitCount,
     StageCost,
     Training,
@@ -55,7 +56,7 @@ HOSTILE = '<script>alert("row 17")</script><img src=x onerror=alert(1)> {{ 7*7 }
 
 def wilson(k: int, n: int, level: float = 0.95) -> Estimate:
     """Wilson score interval of k of n."""
-    z, p = norm.ppf(0.5 + level / 2), k / n
+    z, p = float(norm.ppf(0.5 + level / 2)), k / n
     mid, half = (p + z * z / (2 * n)) / (1 + z * z / n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return Estimate(value=p, low=max(0.0, mid - half), high=min(1.0, mid + half), n=n, level=level, method="Wilson")
 
@@ -181,7 +182,7 @@ def verdict_of(e: Evaluation) -> Verdict:
 
 def data() -> Data:
     """Sources, ledger, splits and findings of the run."""
-    per = {"train": 50, "validation": 5, "test": 20}
+    per: dict[Split, int] = {"train": 50, "validation": 5, "test": 20}
     ledger = (
         LedgerStep(step="read", kept=912),
         LedgerStep(step="map", kept=910, set_aside=2, reasons=(Reason(fate="set aside", reason="label is empty", num_rows=2),)),

@@ -6,6 +6,7 @@ import re
 
 import pytest
 import yaml
+from markdown_it import MarkdownIt
 
 from luthier.report.cards import data_card, model_card
 from luthier.report.markdown import code, safe, table, verdict_comment
@@ -100,6 +101,26 @@ def test_code_holds_any_text(text: str) -> None:
     inner = out[len(fence.group()) : -len(fence.group())]
     assert fence.group() not in inner
     assert " ".join(text.split()) in inner
+
+
+def test_rendered_cards_hold_no_foreign_html(rich: RunReport) -> None:
+    bad = "<script>alert(1)</script> [go](javascript:alert(1)) ![i](http://evil/x.png) `c` | x"
+    finding = rich.data.findings[0].model_copy(update={"text": bad, "where": bad})
+    step = rich.data.ledger[0].model_copy(update={"step": bad})
+    report = rich.model_copy(
+        update={
+            "data": rich.data.model_copy(update={"findings": (finding,), "ledger": (step,)}),
+            "objective": rich.objective.model_copy(update={"goal": bad, "affected": (bad,)}),
+            "run": rich.run.model_copy(update={"name": bad, "commands": (bad,)}),
+            "limits": (bad,),
+        }
+    )
+    for card in (model_card(report), data_card(report), verdict_comment(report)):
+        body = (
+            MarkdownIt("commonmark", {"html": True}).enable("table").render(card.split("---\n", 2)[-1] if card.startswith("---") else card)
+        )
+        assert not re.search(r"<(script|img|a)\b", body)
+        assert "alert(1)" in body
 
 
 def test_table_has_one_line_a_row() -> None:

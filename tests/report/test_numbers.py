@@ -82,12 +82,20 @@ def test_settings() -> None:
 
 @pytest.mark.parametrize("decision", ["better", "not proven", "worse"])
 def test_each_decision_has_a_sentence(decision: str, rich: RunReport) -> None:
-    verdict = rich.verdict.model_copy(update={"decision": decision})
-    said = numbers.verdict_sentence(verdict, "share")
+    said = numbers.verdict_sentence(rich.model_copy(update={"verdict": rich.verdict.model_copy(update={"decision": decision})}))
     assert decision in said.lower()
     assert "66.7% to 88.3%" in said
     assert "240 sealed rows" in said
+    assert said.count(". ") == 0
 
 
-def test_the_stages_own_sentence_wins(rich: RunReport) -> None:
-    assert numbers.verdict_sentence(rich.verdict.model_copy(update={"sentence": "So it is."}), "share") == "So it is."
+def test_the_opponent_is_named(rich: RunReport, minimal: RunReport) -> None:
+    assert numbers.opponent(rich) == numbers.opponent(minimal) == "the best prompting baseline"
+    last = rich.candidates[-2].model_copy(update={"role": "previous", "chosen": True})
+    assert "better than the previous release" in numbers.verdict_sentence(rich.model_copy(update={"candidates": (last,)}))
+
+
+def test_detectable(rich: RunReport) -> None:
+    assert "+8.3 points" in numbers.detectable(rich.verdict, "share")
+    few = rich.verdict.model_copy(update={"minimum_detectable_effect": 1.0, "num_rows": 3})
+    assert numbers.detectable(few, "share") == "3 rows are too few to show any gain at 80% power."

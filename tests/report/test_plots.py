@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from xml.etree import ElementTree
 
 import pytest
-from defusedxml import ElementTree
 
 from luthier.report import plots
 from luthier.report.model import RunReport
@@ -64,6 +64,13 @@ def test_hostile_text_is_text() -> None:
     ):
         root = parsed(svg)
         assert "alert(1)" in "".join(root.itertext())
+
+
+def test_characters_that_xml_does_not_allow() -> None:
+    labels = ("a\x00b", "c\x0b", "d\ud800", "\ufffe")
+    counts = tuple(tuple(int(i == j) for j in range(4)) for i in range(4))
+    parsed(plots.confusion_chart(Confusion(labels=labels, counts=counts)))
+    parsed(plots.curve_chart([CurvePoint(step=1, split="train", name="l\x00", value=1.0)], "l\x00", None))
 
 
 def test_figures_can_be_read_in_the_picture(rich: RunReport) -> None:

@@ -25,7 +25,7 @@ def flat(text: str) -> str:
 
 def test_the_verdict_is_first(rich: RunReport) -> None:
     text = flat(printed(rich))
-    assert text.startswith("BETTER " + numbers.verdict_sentence(rich.verdict, "share"))
+    assert text.startswith("BETTER " + numbers.verdict_sentence(rich))
     assert numbers.verdict_figures(rich.verdict, "share") in text
 
 

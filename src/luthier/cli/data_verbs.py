@@ -14,21 +14,24 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 DataPath = Annotated[Path, typer.Argument(help="A data file, or a folder with train and test files.")]
 
 
+Map = Annotated[str | None, typer.Option("--map", help="The mapping: classification:text=title,label=topic, or YAML in braces.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Reject a file that has any bad row.")]
+
+
 @app.command("check", context_settings={"ignore_unknown_options": True})
-def check(path: DataPath, mapping: Annotated[str | None, typer.Option("--map", help="The mapping, as YAML.")] = None, json: Json = False) -> None:
+def check(path: DataPath, mapping: Map = None, strict: Strict = False, json: Json = False) -> None:
     """Judge a data file: accept, repair, warn (exit 0), quarantine (1) or reject (2)."""
 
     def verb() -> int:
         from luthier.cli.data_tables import print_check
-        from luthier.core.config import parse_yaml
+        from luthier.parts.sources.mapping import mapping_from_text
         from luthier.stages.data.check import check_file, exit_code
 
-        given = parse_yaml(mapping, "--map") if mapping is not None else None
-        document = check_file(path, given)
+        document = check_file(path, mapping_from_text(mapping) if mapping is not None else None, strict=strict)
         if json:
             emit(document)
-        print_check(document, path)
-        return exit_code(document)
+        print_check(document)
+        return exit_code(document.verdict)
 
     guard(verb, json)
 

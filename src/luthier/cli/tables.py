@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from luthier.core.artifacts import Predictions
-from luthier.pipeline.compare import Comparison
+if TYPE_CHECKING:
+    from luthier.core.artifacts import Predictions
+    from luthier.pipeline.compare import Comparison
 
 
 def console() -> Console:

@@ -77,11 +77,11 @@ class AdapterSet:
         if self.parameters:
             self._ready().load_state(state)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, base: str | None = None) -> None:
         self._trainable("an adapter to save")
         assert self.source.spec is not None
         weights = {name: p.detach().to(torch.float32) for name, p in self.parameters.items()}
-        save_adapter(folder, weights, self.source.spec, self.source.modules, self.source.base)
+        save_adapter(folder, weights, self.source.spec, self.source.modules, base or self.source.base)
 
     def _ready(self) -> Optimiser:
         if self._optimiser is None:

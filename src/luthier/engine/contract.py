@@ -149,6 +149,6 @@ class Engine(Protocol):
         """The accumulated gradient by parameter name (PEFT's names), for the parity gates."""
         ...
 
-    def save_adapter(self, folder: Path) -> None:
-        """Write a PEFT adapter folder (adapter_config.json, adapter_model.safetensors)."""
+    def save_adapter(self, folder: Path, base: str | None = None) -> None:
+        """Write a PEFT adapter folder (adapter_config.json, adapter_model.safetensors). base: the name it gives its base model."""
         ...

@@ -90,7 +90,7 @@ def _adapter(folder: Path, system: str | None, decoding: Decoding) -> Conversati
 
     base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
     info = resolve(base)
-    engine = load_engine(info.folder, Execution(), adapter=folder)
+    engine = load_engine(info.folder, None, Execution(), seed=0, adapter=folder)
     return Conversation(str(folder), Predictor(engine, Renderer.from_model(info.folder), decoding), system)
 
 
@@ -100,5 +100,5 @@ def _base(name: str, system: str | None, decoding: Decoding) -> Conversation:
     from luthier.engine.text.renderer import Renderer
 
     info = resolve(name)
-    engine = load_engine(info.folder, Execution())
+    engine = load_engine(info.folder, None, Execution(), seed=0)
     return Conversation(info.name, Predictor(engine, Renderer.from_model(info.folder), decoding), system)

@@ -24,7 +24,7 @@ def model_card(report: RunReport) -> str:
         _front_matter(report),
         f"# {safe(report.run.name)}",
         f"A fine-tuned version of {code(m.base)} ({safe(m.source or 'source not stated')}), method: {safe(m.method or 'not stated')}.",
-        f"**Verdict: {report.verdict.decision}.** {safe(numbers.verdict_sentence(report.verdict, goal.unit))} "
+        f"**Verdict: {report.verdict.decision}.** {safe(numbers.verdict_sentence(report))} "
         + f"{numbers.verdict_figures(report.verdict, goal.unit)}.",
         "## Purpose\n\n" + _purpose(report),
         "## Data\n\n" + _sources(report.data) + "\n\n" + _splits(report.data) + "\n\nMore in the data card.",

@@ -41,7 +41,7 @@ def verdict_comment(report: RunReport) -> str:
     v, unit = report.verdict, report.objective.unit
     number = f" {report.run.number}" if report.run.number is not None else ""
     lines = [
-        f"**{v.decision.capitalize()}** (run{number}, {safe(report.run.name)}): {safe(numbers.verdict_sentence(v, unit))}",
+        f"**{v.decision.capitalize()}** (run{number}, {safe(report.run.name)}): {safe(numbers.verdict_sentence(report))}",
         "",
         f"{numbers.verdict_figures(v, unit)}. {numbers.detectable(v, unit)}",
         "",

@@ -29,10 +29,10 @@ class Verdict(Part):
     p: float = Field(ge=0, le=1)
     test: str
     num_rows: int = Field(ge=0)
-    minimum_detectable_effect: float = Field(description="smallest gain that this many rows show at 80% power")
+    minimum_detectable_effect: float = Field(description="smallest gain that this many rows show at 80% power; 1.0: none")
     looks: int = Field(ge=0, description="evaluations of these sealed rows whose numbers a person could see, this one included")
     alpha: float = Field(default=0.05, gt=0, lt=1)
-    sentence: str = ""
+    sentence: str = Field(default="", description="the verdict stage's own words; pages write their headline from the numbers")
 
     @pydantic.model_validator(mode="after")
     def _ordered(self) -> Verdict:

@@ -6,7 +6,7 @@ is never read as 10 percent of something.
 
 from __future__ import annotations
 
-from luthier.report.model import Verdict
+from luthier.report.model import RunReport, Verdict
 from luthier.report.sections import Estimate, Unit
 
 MINUS = "\N{MINUS SIGN}"
@@ -107,18 +107,20 @@ def setting(x: object) -> str:
     return "none" if x is None else str(x)
 
 
-def verdict_sentence(verdict: Verdict, unit: Unit) -> str:
-    """The verdict's own sentence, or the same in plain words built from its numbers."""
-    if verdict.sentence:
-        return verdict.sentence
-    v = verdict
-    rows = f"{v.num_rows:,} sealed rows"
+def opponent(report: RunReport) -> str:
+    """Whom the tuned model was compared with."""
+    chosen = [c for c in report.candidates if c.chosen and c.split == "test"]
+    return "the previous release" if chosen and chosen[0].role == "previous" else "the best prompting baseline"
+
+
+def verdict_sentence(report: RunReport) -> str:
+    """The verdict in one sentence, the headline of every view."""
+    v, unit = report.verdict, report.objective.unit
+    rows = f"{v.num_rows:,} sealed {'row' if v.num_rows == 1 else 'rows'}"
     moved = f"{v.metric} {value(v.baseline, unit)} to {value(v.tuned, unit)}"
-    if v.decision == "better":
-        return f"The tuned model is better than the best prompting baseline: {moved} on {rows}."
-    if v.decision == "worse":
-        return f"The tuned model is worse than the best prompting baseline: {moved} on {rows}."
-    return f"Not proven: {moved} on {rows} is within what chance allows."
+    if v.decision == "not proven":
+        return f"Not proven: {moved} on {rows} is within what chance allows."
+    return f"The tuned model is {v.decision} than {opponent(report)}: {moved} on {rows}."
 
 
 def verdict_figures(verdict: Verdict, unit: Unit) -> str:
@@ -131,7 +133,9 @@ def verdict_figures(verdict: Verdict, unit: Unit) -> str:
 
 
 def detectable(verdict: Verdict, unit: Unit) -> str:
-    """What this many rows could have shown."""
+    """What this many rows could have shown; an effect of 1.0, the whole scale, stands for none."""
+    if verdict.minimum_detectable_effect >= 1:
+        return f"{verdict.num_rows:,} rows are too few to show any gain at 80% power."
     gain = difference(verdict.minimum_detectable_effect, unit)
     return f"The smallest gain that {verdict.num_rows:,} rows show at 80% power is {gain}."
 

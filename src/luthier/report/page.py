@@ -51,7 +51,7 @@ def render_page(report: RunReport) -> str:
             r=report,
             share=report.objective.unit,
             sign=SIGNS[report.verdict.decision],
-            sentence=numbers.verdict_sentence(report.verdict, report.objective.unit),
+            sentence=numbers.verdict_sentence(report),
             charts=_both_widths(report),
             confusion=Markup(confusion_chart(report)),
             confusions=top_confusions(report),
@@ -131,7 +131,7 @@ def _environment() -> Environment:
     for f in (
         numbers.value, numbers.difference, numbers.interval, numbers.difference_interval, numbers.estimate,
         numbers.estimated_difference, numbers.p_value, numbers.percent, numbers.count, numbers.large, numbers.seconds,
-        numbers.megabytes, numbers.watt_hours, numbers.setting, numbers.detectable,
+        numbers.megabytes, numbers.watt_hours, numbers.setting, numbers.detectable, numbers.opponent,
     ):  # fmt: skip
         env.filters[f.__name__] = f
     env.filters.update(first_words=first_words, breakable=breakable, class_sizes=class_sizes, interval_methods=interval_methods)

@@ -25,6 +25,7 @@ INK = {
     "grey": "#9aa1ab",
 }
 FONT = "Arial, 'Liberation Sans', Helvetica, sans-serif"  # the metrics that the layout is computed with
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 WIDTH, NARROW = 640, 330  # of the plot in pixels, on a desk and on a phone; each chart is drawn for both
 SPLIT_COLOURS = {"train": INK["grey"], "validation": INK["blue"], "test": INK["orange"]}
 FATES = {"kept": "grey", "changed": "blue", "set aside": "orange", "dropped": "red"}
@@ -71,7 +72,7 @@ def curve_chart(curves: Sequence[CurvePoint], name: str, best_step: int | None, 
             scale=alt.Scale(domain=[0, last]),
             axis=alt.Axis(tickMinStep=1, tickCount=width // 80, grid=False),
         ),
-        y=alt.Y("value:Q", title=name, scale=alt.Scale(zero=False)),
+        y=alt.Y("value:Q", title=_short(name, 60), scale=alt.Scale(zero=False)),
         color=colour,
         strokeDash=alt.StrokeDash(
             "split:N", scale=alt.Scale(domain=splits, range=[[1, 0] if s == "train" else [6, 2] for s in splits]), legend=None
@@ -84,7 +85,7 @@ def curve_chart(curves: Sequence[CurvePoint], name: str, best_step: int | None, 
     if best_step is not None:
         layers += _marked(best_step, f"best step {best_step}", "text", left=best_step < last / 2)
     said = "; ".join(_ends(rows, s) for s in splits) + (f"; the best step was {best_step}" if best_step is not None else "")
-    return _svg(alt.layer(*layers).properties(width=width, height=210), f"curve-{name}-{width}", f"{name} by step", said)
+    return _svg(alt.layer(*layers).properties(width=width, height=210), f"curve-{name}-{width}", f"{_short(name, 60)} by step", said)
 
 
 def _ends(rows: list[dict[str, Any]], split: str) -> str:
@@ -108,7 +109,9 @@ def candidate_chart(candidates: Sequence[Candidate], metric: str, unit: Unit, wi
         return ""
     colour = alt.Color("kind:N", scale=alt.Scale(domain=["baseline", "tuned"], range=[INK["muted"], INK["blue"]]), legend=None)
     base = alt.Chart(alt.Data(values=rows)).encode(y=alt.Y("row:N", title=None, axis=None), color=colour)
-    x = alt.X("low:Q", title=metric + (", %" if unit == "share" else ""), scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6))
+    x = alt.X(
+        "low:Q", title=_short(metric, 60) + (", %" if unit == "share" else ""), scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6)
+    )
     shape = alt.Shape("kind:N", scale=alt.Scale(domain=["baseline", "tuned"], range=["circle", "diamond"]), legend=None)
     span = base.mark_rule(strokeWidth=3, opacity=0.55, yOffset=9).encode(x=x, x2="high:Q")
     dot = base.mark_point(filled=True, size=90, opacity=1, yOffset=9).encode(x="value:Q", shape=shape)
@@ -119,7 +122,7 @@ def candidate_chart(candidates: Sequence[Candidate], metric: str, unit: Unit, wi
         for s in splits
     ]
     said = "; ".join(f"{r['text']} on {r['split']} rows" for r in rows)
-    return _svg(alt.vconcat(*panels).resolve_scale(x="shared"), f"candidates-{width}", f"{metric} of every candidate", said)
+    return _svg(alt.vconcat(*panels).resolve_scale(x="shared"), f"candidates-{width}", f"{_short(metric, 60)} of every candidate", said)
 
 
 def length_chart(bins: Sequence[Bin], max_length: int | None, width: int = WIDTH) -> str:
@@ -217,7 +220,8 @@ def _distinct(labels: Sequence[str]) -> list[str]:
 
 
 def _short(text: str, limit: int) -> str:
-    flat = " ".join(text.split())
+    """One line of at most `limit` characters, without those that XML does not allow."""
+    flat = " ".join(_NOT_XML.sub("\ufffd", text).split())
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 

@@ -25,7 +25,7 @@ def summary(report: RunReport) -> Group:
     v, unit = report.verdict, report.objective.unit
     parts: list[RenderableType] = [
         Text(v.decision.upper(), style=STYLES[v.decision]),
-        Text(numbers.verdict_sentence(v, unit), style="bold"),
+        Text(numbers.verdict_sentence(report), style="bold"),
         Text(numbers.verdict_figures(v, unit)),
         Text(numbers.detectable(v, unit), style="dim"),
         Text(""),

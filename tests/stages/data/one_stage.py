@@ -6,21 +6,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from luthier.core.artifacts import Dataset
+from luthier.core.artifacts import BaseModel, Dataset
 from luthier.core.events import Event, Note
 from luthier.core.execution import Execution
 from luthier.core.ledger import LedgerEntry, append_ledger
 from luthier.core.records import Example, Message, Source, with_ids, write_records
-from luthier.core.stage import Artifact, Built, Stage
+from luthier.core.stage import Built, Stage
 
 
-class Given(Stage[Any]):
-    """An artifact that exists already: a folder and its result."""
+class Given(Stage[Dataset]):
+    """A dataset that exists already: a folder and its result."""
 
     folder: str
-    artifact: Artifact
+    artifact: Dataset
 
-    def build(self, ctx: Any) -> Any:
+    def build(self, ctx: Any) -> Dataset:
+        raise AssertionError("it is already built")
+
+
+class GivenBase(Stage[BaseModel]):
+    """A base model that exists already."""
+
+    folder: str
+    artifact: BaseModel
+
+    def build(self, ctx: Any) -> BaseModel:
         raise AssertionError("it is already built")
 
 
@@ -42,7 +52,7 @@ class TestContext:
         return [e.text for e in self.events if isinstance(e, Note)]
 
     def get(self, stage: Stage[Any]) -> Built[Any]:
-        if isinstance(stage, Given):
+        if isinstance(stage, (Given, GivenBase)):
             return Built(stage="given", key="0" * 64, path=Path(stage.folder), result=stage.artifact)
         if stage.key() not in self.built:
             below = TestContext(self.root)

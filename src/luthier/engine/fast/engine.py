@@ -189,5 +189,5 @@ class FastEngine:
         self._adapters.load_state(state)
         self._decoder.weights.merge()
 
-    def save_adapter(self, folder: Path) -> None:
-        self._adapters.save(folder)
+    def save_adapter(self, folder: Path, base: str | None = None) -> None:
+        self._adapters.save(folder, base)

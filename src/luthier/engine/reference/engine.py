@@ -134,8 +134,8 @@ class ReferenceEngine:
     def load_state(self, state: dict[str, Any]) -> None:
         self._adapters.load_state(state)
 
-    def save_adapter(self, folder: Path) -> None:
-        self._adapters.save(folder)
+    def save_adapter(self, folder: Path, base: str | None = None) -> None:
+        self._adapters.save(folder, base)
 
 
 def _target_weights(s: TokenSequence) -> np.ndarray:

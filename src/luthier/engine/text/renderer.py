@@ -227,7 +227,7 @@ class Renderer:
         tokens: list[int] = []
         weights: list[float] = []
         shown: list[tuple[str, bool]] = []
-        before = "start"
+        before: str | None = None
         for part in parts:
             if not part.text:
                 continue
@@ -240,16 +240,17 @@ class Renderer:
             raise UserError("a conversation must begin with one beginning-of-text token", "two of them")
         return tokens, weights, shown
 
-    def _ids(self, text: str, hidden: Hidden, before: str) -> list[int]:
-        return self.tokenizer.encode(((hidden.reveal(t) if i is None else t, i) for t, i in self.tokenizer.pieces(text)), before)
+    def _ids(self, text: str, hidden: Hidden, before: str | None) -> list[int]:
+        pieces = self.tokenizer.pieces(text, before)
+        return self.tokenizer.encode(((hidden.reveal(t) if i is None else t, i) for t, i in pieces), before)
 
     def _before(self, text: str) -> str:
-        """What the next part stands after: `control` or `text`."""
-        return "control" if text.endswith(tuple(self.tokenizer.control)) else "text"
+        """The control token that ends `text`, or nothing."""
+        return next((t for t in self.tokenizer.control if text.endswith(t)), "")
 
     def _check_completion(self, answer: str, parts: Sequence[_Part], hidden: Hidden, tokens: list[int]) -> None:
         """The last answer of a rendered row must be what `completion` gives for it."""
-        trailing = len(self._ids(parts[-1].text, hidden, "control")) if parts[-1].text else 0
+        trailing = len(self._ids(parts[-1].text, hidden, self._before(parts[-2].text))) if parts[-1].text else 0
         wanted = self._completion(answer)
         found = tuple(tokens[len(tokens) - trailing - len(wanted) : len(tokens) - trailing])
         if found != wanted:

@@ -102,8 +102,11 @@ class TextTokenizer:
         head, whole = self._ids(_ANCHOR), self._ids(_ANCHOR + text)
         return whole[len(head) :] if whole[: len(head)] == head else self._ids(text)
 
-    def pieces(self, text: str) -> list[tuple[str, int | None]]:
-        """Cut `text` at control tokens: (text, None) for ordinary text and (text, id) for a control token."""
+    def pieces(self, text: str, before: str | None = None) -> list[tuple[str, int | None]]:
+        """Cut `text` at control tokens: (text, None) for ordinary text and (text, id) for a control token.
+
+        `before` is the control token that stands before `text`; `""` for other text, None for nothing.
+        """
         out: list[tuple[str, int | None]] = []
         here = 0
         for match in self._cut.finditer(text) if self._cut else ():
@@ -113,14 +116,14 @@ class TextTokenizer:
             here = match.end()
         if here < len(text):
             out.append((text[here:], None))
-        return self._stripped(out) if self._strips else out
+        return self._stripped(out, before) if self._strips else out
 
-    def _stripped(self, pieces: list[tuple[str, int | None]]) -> list[tuple[str, int | None]]:
+    def _stripped(self, pieces: list[tuple[str, int | None]], first: str | None) -> list[tuple[str, int | None]]:
         """Drop the white space that a control token's strip flags swallow."""
         out = []
         for i, (text, token) in enumerate(pieces):
             if token is None:
-                before = self._added.get(pieces[i - 1][0]) if i and pieces[i - 1][1] is not None else None
+                before = self._added.get(pieces[i - 1][0] if i else first or "")
                 after = self._added.get(pieces[i + 1][0]) if i + 1 < len(pieces) else None
                 text = text.lstrip(_WHITE) if before and before[1].rstrip else text
                 text = text.rstrip(_WHITE) if after and after[1].lstrip else text
@@ -128,17 +131,17 @@ class TextTokenizer:
                 out.append((text, token))
         return out
 
-    def encode(self, pieces: Iterable[tuple[str, int | None]], after: str = "start") -> list[int]:
-        """Ids of cut text. `after` says what stands before the first piece: `start`, `control` or `text`."""
+    def encode(self, pieces: Iterable[tuple[str, int | None]], before: str | None = None) -> list[int]:
+        """Ids of cut text; `before` as in `pieces`."""
         ids: list[int] = []
         for text, token in pieces:
             if token is not None:
                 ids.append(token)
-                after = "control"
+                before = text
                 continue
-            middle = self._prefixes and (after == "text" or (after == "control" and not self._prefixes_after_control))
+            middle = self._prefixes and (before == "" or (before is not None and not self._prefixes_after_control))
             ids.extend(self._anchored(text) if middle else self._ids(text))
-            after = "text"
+            before = ""
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:

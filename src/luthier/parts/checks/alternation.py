@@ -7,6 +7,7 @@ that is not first is reported because many templates drop or refuse it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from luthier.core.records import Example, Message, Preference, Rating, Record
 from luthier.parts.checks.contract import PASS, RecordCheck, Verdict
@@ -34,7 +35,7 @@ def _fault(messages: Sequence[Message]) -> str:
     talk = [(i, m.role) for i, m in enumerate(messages, 1) if m.role in ("user", "assistant")]
     if talk and talk[0][1] == "assistant":
         return "the assistant speaks first"
-    for (i, role), (j, other) in zip(talk, talk[1:], strict=False):
+    for (i, role), (j, other) in pairwise(talk):
         if role == other and j == i + 1:
             return f"roles do not alternate: turns {i} and {j} are both {role}"
     return ""

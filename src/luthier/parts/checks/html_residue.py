@@ -10,9 +10,12 @@ import re
 
 from luthier.parts.checks.contract import MAX_SPANS, PASS, TextCheck, Verdict
 
-_NAMES = "a|b|body|br|button|code|div|em|font|form|h[1-6]|head|hr|html|i|iframe|img|input|li|link|meta|ol|p|pre|script|span|strong|style|sub|sup|table|tbody|td|th|tr|u|ul"
+_NAMES = (
+    "a|b|body|br|button|code|div|em|font|form|h[1-6]|head|hr|html|i|iframe|img|input|li|link|meta|ol|p|pre|script|span|strong|style"
+    "|sub|sup|table|tbody|td|th|tr|u|ul"
+)
 _HTML = re.compile(
-    rf"</?(?:{_NAMES})(?:\s[^<>]{{0,300}})?/?>|&(?:nbsp|amp|lt|gt|quot|apos|mdash|ndash|hellip|#\d{{1,6}}|#x[0-9a-f]{{1,5}});",
+    rf"</?(?:{_NAMES})(?:\s[^<>]{{0,300}}=[^<>]{{0,300}})?\s?/?>|&(?:nbsp|amp|lt|gt|quot|apos|mdash|ndash|hellip|#\d{{1,6}}|#x[0-9a-f]{{1,5}});",
     re.IGNORECASE,
 )
 

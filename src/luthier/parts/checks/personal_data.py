@@ -34,10 +34,15 @@ def ssn(text: str) -> bool:
     return area not in ("000", "666") and area < "900" and group != "00" and serial != "0000"
 
 
+_NORTH_AMERICAN = re.compile(r"(?:1[ .-])?(?:\(\d{3}\) ?|\d{3}[ .-])\d{3}[ .-]\d{4}", re.ASCII)
+_TRUNK = re.compile(r"\(?0\d{1,4}\)?(?:[ .-]\d{2,8}){1,5}", re.ASCII)
+
+
 def phone(text: str) -> bool:
-    """True for 10 to 15 digits in groups, or after a plus sign."""
-    digits = sum(c.isdigit() for c in text)
-    return 10 <= digits <= 15 and (text.startswith("+") or bool(re.search(r"\d[ .()-]+\d", text)))
+    """True for 10 to 15 digits after a plus sign, in North American groups, or in groups after a leading 0."""
+    if not 10 <= sum(c.isdigit() for c in text) <= 15:
+        return False
+    return text.startswith("+") or bool(_NORTH_AMERICAN.fullmatch(text) or _TRUNK.fullmatch(text))
 
 
 def ipv4(text: str) -> bool:
@@ -67,7 +72,7 @@ _KINDS: tuple[tuple[str, re.Pattern[str], Test], ...] = (
     ("card number", re.compile(r"(?<![\d.-])\d(?:[ -]?\d){12,18}(?![\d-])", re.ASCII), luhn),
     ("SSN", re.compile(r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])", re.ASCII), ssn),
     ("IP address", re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.]*\d)", re.ASCII), ipv4),
-    ("phone number", re.compile(r"(?<![\w.+-])\+?\(?\d(?:[ .()-]{0,2}\d){9,14}(?![\w-])", re.ASCII), phone),
+    ("phone number", re.compile(r"(?<![\w.+-])(?<!\d )(?:\+|\()?\d(?:[ .()-]{0,2}\d){9,14}(?![\w-]|[ .]\d)", re.ASCII), phone),
 )
 
 

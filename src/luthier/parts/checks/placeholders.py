@@ -13,7 +13,7 @@ from luthier.parts.checks.contract import MAX_SPANS, PASS, TextCheck, Verdict
 _HOLE = re.compile(
     r"\{\{\s*[A-Za-z_][\w .-]{0,40}\s*\}\}"
     r"|\[(?:INSERT|YOUR|ENTER|ADD)\b[A-Za-z _'-]{1,40}\]"
-    r"|\[(?:insert|your|enter)\s[A-Za-z _'-]{1,40}\]"
+    r"|\[(?:[Ii]nsert|[Yy]our|[Ee]nter)\s[A-Za-z _'-]{1,40}\]"
     r"|<(?:INSERT|YOUR|insert|your)[ _][A-Za-z _'-]{1,40}>"
     r"|\$\{[A-Za-z_]\w{0,40}\}"
 )

@@ -19,6 +19,7 @@ from luthier.parts.sources.rows import RawRow
 
 TEXT_NAMES = ("text", "sentence", "review", "tweet", "utterance", "query", "message")
 LABEL_NAMES = ("label", "category", "intent", "class", "sentiment", "label_text")
+_BESIDE_TEXT = ("id", "idx", "url", "source", "split", "title", "timestamp", "date", "lang", "language", "meta", "metadata")
 _MAX_NAMED = 8
 
 
@@ -128,7 +129,8 @@ def _with_id(mapping: Mapping, names: dict[str, str]) -> Mapping:
 def _schemas_of(columns: frozenset[str]) -> list[_Schema]:
     """The schemas that a set of column names fits, each that is part of a larger one left out."""
     fits = [s for s in (*_SCHEMAS, *_label_schemas(columns)) if s.needs <= columns]
-    return [s for s in fits if not any(s.needs < other.needs for other in fits)]
+    largest = [s for s in fits if not any(s.needs < other.needs for other in fits)]
+    return [s for s in largest if s.kind != "text" or columns <= {"text", *_BESIDE_TEXT}]
 
 
 def _label_schemas(columns: frozenset[str]) -> list[_Schema]:

@@ -47,7 +47,7 @@ def _row(at: str, record: Record, names: list[str]) -> RawRow | BadRow:
         column = _column_with(bad, record, names)
         return BadRow(
             at,
-            f"not valid UTF-8: byte 0x{ord(bad) - 0xDC00:02x} in column `{column}` (record at offset {record.offset:,}); convert the file first",
+            f"not valid UTF-8: byte 0x{ord(bad) - 0xDC00:02x} in column `{column}` (record at offset {record.offset:,}); convert the file",
         )
     return RawRow(at, dict(zip(names, record.fields, strict=True)))
 

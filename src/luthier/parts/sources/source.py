@@ -60,7 +60,7 @@ def open_rows(path: Path, limits: Limits | None = None) -> Opened:
         head, chunks = streams.peek(streams.decompress(chunks, compression, name, limits))
     if not head:
         raise UserError("the file must hold rows", f"an empty file, no rows ({size:,} bytes)", name)
-    if head.startswith(b"PK\x03\x04") or head.startswith(b"PK\x05\x06"):
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         archive.refuse_zip(path, name, compressed=bool(compression))
     binary = detect.binary_format_of(head)
     if binary:

@@ -150,6 +150,8 @@ def cr_to_lf(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Old Mac line ends (CR, and CR LF) as LF."""
     ended_with_cr = False
     for chunk in chunks:
+        if not chunk:
+            continue
         data = chunk[1:] if ended_with_cr and chunk.startswith(b"\n") else chunk
         ended_with_cr = chunk.endswith(b"\r")
         yield data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")

@@ -61,31 +61,33 @@ def _unit(rows: list[int], records: Sequence[Any], stratify: bool, seed: int) ->
     return Unit(rank_of(seed, records[ordered[0]].id), tuple(ordered), "" if label is None else str(label))
 
 
-def take(units: Sequence[Unit], target: int, spare_last: bool) -> tuple[list[Unit], list[Unit]]:
+def take(units: Sequence[Unit], target: int, leave: int) -> tuple[list[Unit], list[Unit]]:
     """Choose units of about `target` rows in all, each stratum in proportion; returns (taken, left), both in rank order.
 
-    Exact when units are single rows. With `spare_last` the last unit of a stratum is taken only when nothing else is left.
+    Exact when units are single rows. At least `leave` units are left for the splits still to come, and then the last unit
+    of a stratum is taken only when nothing else is left.
     """
     strata: dict[str, list[Unit]] = {}
     for unit in units:
         strata.setdefault(unit.stratum, []).append(unit)
     quotas = shares({name: sum(u.size for u in members) for name, members in strata.items()}, target)
+    most = max(0, len(units) - leave)
     taken: set[str] = set()
     for name, members in strata.items():
-        _fill(members[: len(members) - 1] if spare_last else members, quotas[name], taken)
+        _fill(members[: len(members) - 1] if leave else members, quotas[name], taken, most)
     left_in = {name: [u for u in members if u.rank not in taken] for name, members in strata.items()}
-    last = {members[-1].rank for members in left_in.values() if members} if spare_last else set()
+    last = {members[-1].rank for members in left_in.values() if members} if leave else set()
     rest = sorted((u for members in left_in.values() for u in members), key=lambda u: (u.rank in last, u.rank))
-    _fill(rest, target - sum(u.size for u in units if u.rank in taken), taken)
-    if not taken and target > 0 and len(units) > 1:
+    _fill(rest, target - sum(u.size for u in units if u.rank in taken), taken, most)
+    if not taken and target > 0 and most > 0:
         taken.add(min(units, key=lambda u: (u.size, u.rank)).rank)
     return [u for u in units if u.rank in taken], [u for u in units if u.rank not in taken]
 
 
-def _fill(units: Iterable[Unit], room: int, taken: set[str]) -> None:
-    """Take units in order while at least half of the next one fits."""
+def _fill(units: Iterable[Unit], room: int, taken: set[str], most: int) -> None:
+    """Take units in order while at least half of the next one fits and fewer than `most` are taken."""
     for unit in units:
-        if room > 0 and 2 * room >= unit.size:
+        if room > 0 and 2 * room >= unit.size and len(taken) < most:
             taken.add(unit.rank)
             room -= unit.size
 

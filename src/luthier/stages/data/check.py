@@ -261,7 +261,8 @@ def _check_manifest(path: Path, opened: Opened, mapping: Mapping | None, asking:
 def together(name: str, format_: str, checks: Sequence[DataCheck]) -> DataCheck:
     """Several files' documents as one: places carry the file's name, the worst verdict counts."""
     order = [word for word, _ in EXIT_CODES]
-    worst = max((c.verdict for c in checks), key=order.index, default="reject")
+    words: list[VerdictWord] = [c.verdict for c in checks] or ["reject"]
+    worst = max(words, key=order.index)
     none = (Found(at="file", reason=f"{name}: no data files", check="reading"),) if not checks else ()
     return DataCheck(
         verdict=worst,

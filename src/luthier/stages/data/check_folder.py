@@ -7,18 +7,17 @@ spaces) is set aside, because a score on it proves nothing.
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
 from luthier.core.errors import UserError
 from luthier.core.records import Record
-from luthier.parts.checks.contract import texts_of
 from luthier.parts.sources.detect import claim_of
 from luthier.parts.sources.mapping import Mapping
 from luthier.parts.sources.mapping_base import Asking
 from luthier.parts.sources.source import open_rows
 from luthier.stages.data.check import SPLITS, DataCheck, Found, Placed, check_file, proposed, together
+from luthier.stages.data.leakage import exact_text, normalised_text
 from luthier.stages.data.reading import ReadRow, read_rows
 
 
@@ -26,7 +25,7 @@ def check_folder(folder: Path, mapping: Mapping | None, asking: Asking) -> DataC
     """Judge a folder's split files. A folder without any is a reject that says so."""
     files = split_files(folder)
     if not files:
-        named = ", ".join(sorted({s for s in SPLITS}))
+        named = ", ".join(sorted(SPLITS))
         reason = f"{folder.name} is a folder, and no data file in it is named for a split ({named}); name the file"
         return DataCheck(
             verdict="reject",
@@ -72,8 +71,8 @@ def find_leaks(files: list[tuple[str, Path]], mapping: Mapping, asking: Asking) 
     for split, path in files:
         for at, record in _records(path, mapping, asking):
             place = f"{path.name} {at}"
-            text = question_of(record)
-            raw_hash, normal_hash = _hash(text), _hash(normalised(text))
+            text = exact_text(record, "prompt")
+            raw_hash, normal_hash = _hash(text), _hash(normalised_text(text))
             twin, how = exact.get(raw_hash), "an exact copy of"
             if twin is None:
                 twin, how = normal.get(normal_hash), "a copy, but for case, punctuation or spaces, of"
@@ -90,18 +89,6 @@ def _records(path: Path, mapping: Mapping, asking: Asking) -> Iterator[tuple[str
         if isinstance(item, ReadRow):
             for record in item.records:
                 yield item.at, record
-
-
-def question_of(record: Record) -> str:
-    """What a row asks: its user turns (all of the text for a text row)."""
-    asked = [text for where, text in texts_of(record) if where.endswith("(user)") or where == "text"]
-    return "\n".join(asked)
-
-
-def normalised(text: str) -> str:
-    """NFKC, lower case, letters and digits only, single spaces."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join("".join(c if c.isalnum() else " " for c in folded).split())
 
 
 def _hash(text: str) -> bytes:

@@ -96,9 +96,8 @@ class Ingest(Stage[Dataset]):
             return ()
         found: set[str] = set()
         for file, name in zip(self.files, names, strict=True):
-            for item in open_rows(Path(file.source.path)).items:
-                if isinstance(item, RawRow) and not isinstance(convert(item, self.mapping, name), BadRow):
-                    found.add(self.mapping.label_of(item.fields))
+            rows = (item for item in open_rows(Path(file.source.path)).items if isinstance(item, RawRow))
+            found.update(self.mapping.label_of(row.fields) for row in rows if not isinstance(convert(row, self.mapping, name), BadRow))
         return tuple(sorted(found))
 
     def _read(self, file: DataFile, name: str, asking: Asking, writing: _Writing, ctx: Context) -> None:
@@ -123,6 +122,8 @@ class Ingest(Stage[Dataset]):
                 writing.findings.add(replace(item, at=f"{name} {item.at}"))
             if i % _EVERY == 0:
                 _progress(opened, ctx)
+                if ctx.stop_requested():
+                    ctx.stop("reading starts again from the first file")
         if writing.num_kept == kept:
             first = next((f": {r}" for r in writing.reasons if r), "")
             raise UserError(

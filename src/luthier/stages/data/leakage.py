@@ -65,7 +65,7 @@ def normalised_text(text: str) -> str:
     A text of nothing but punctuation is left as it is, so that `?` and `!` stay different.
     """
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return " ".join(_MARK.sub(_space_for, folded).split()) or folded
+    return " ".join(_MARK.sub(_space_for, folded).split()) or " ".join(folded.split())
 
 
 def _space_for(found: re.Match[str]) -> str:

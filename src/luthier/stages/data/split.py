@@ -45,11 +45,13 @@ class SplitPlan(Config):
     same: Literal["prompt", "row"] = Field(default="prompt", description="what makes two rows copies of each other")
     leakage: Literal["block", "drop", "warn"] = "block"
 
-    @field_validator("train", "validation", "test")
+    @field_validator("train", "validation", "test", mode="before")
     @classmethod
-    def _size(cls, value: int | float | None) -> int | float | None:
-        if isinstance(value, bool) or (isinstance(value, float) and not 0 < value < 1) or (isinstance(value, int) and value < 0):
-            raise ValueError(f"a size must be a share between 0 and 1 such as 0.2, or a whole number of rows such as 240, got {value}")
+    def _size(cls, value: Any) -> Any:
+        share = isinstance(value, float) and 0 < value < 1
+        number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        if not (share or number or value is None):
+            raise ValueError(f"a size must be a share between 0 and 1 such as 0.2, or a whole number of rows such as 240, got {value!r}")
         return value
 
     @field_validator("max_rows")
@@ -144,8 +146,9 @@ def divide(roles: dict[str, list[Any]], plan: SplitPlan, earlier: dict[str, str]
     placed, free, fixed = _place_known(units, rows, earlier, movable)
     targets = _targets(plan, missing, movable, {s: sum(r.id in earlier and earlier[r.id] == s for r in rows) for s in missing})
     _check_room(targets, free, placed, fixed, plan)
-    for split, target in targets.items():
-        taken, free = take(free, target, spare_last=True)
+    for i, (split, target) in enumerate(targets.items()):
+        to_come = sum(n > 0 for n in list(targets.values())[i + 1 :])
+        taken, free = take(free, target, leave=to_come + (not placed["train"] and not fixed))
         placed[split] += [rows[i] for unit in taken for i in unit.rows]
     dropped: list[tuple[Any, str]] = []
     train = placed.pop("train") + [rows[i] for unit in fixed + free for i in unit.rows]
@@ -210,7 +213,7 @@ def _capped(rows: list[Any], cap: int | None, plan: SplitPlan) -> tuple[list[Any
         return ordered, []
     label = _label if plan.stratify == "label" else lambda r: ""
     units = [Unit(f"{i:012d}", (i,), label(r)) for i, r in enumerate(ordered)]
-    kept, left = take(units, cap, spare_last=False)
+    kept, left = take(units, cap, leave=0)
     return [ordered[u.rows[0]] for u in kept], [ordered[u.rows[0]] for u in left]
 
 

@@ -27,10 +27,10 @@ def load_predictor(model: Built[Any], execution: Execution, decoding: Decoding, 
         renderer = Renderer.load(model.path / "renderer")
         if renderer.hash != result.renderer_hash:
             raise CorruptArtifact(f"{model.path}: the renderer's hash is {renderer.hash[:12]}, the checkpoint was trained with {result.renderer_hash[:12]}")
-        engine = load_engine(Path(result.base_folder), execution, adapter=model.path / "adapter")
+        engine = load_engine(Path(result.base_folder), None, execution, seed=0, adapter=model.path / "adapter")
     elif isinstance(result, BaseModel):
         renderer = Renderer.from_model(Path(result.folder))
-        engine = load_engine(Path(result.folder), execution)
+        engine = load_engine(Path(result.folder), None, execution, seed=0)
     else:
         raise TypeError(f"a base model or a checkpoint is wanted, got {type(result).__name__}")
     return Predictor(engine, renderer, decoding, choices)

@@ -18,10 +18,12 @@ import numpy as np
 from luthier.core.errors import UserError
 from luthier.core.events import Metric, Note, Progress
 from luthier.core.stage import Context
-from luthier.engine.checkpoint import Checkpoints, write_state
+from luthier.engine.checkpoint.folder import load_newest, save_checkpoint
 from luthier.engine.contract import Batch, Engine, Loss, NonFiniteLoss, TokenSequence
 from luthier.engine.optim.schedules import factor
 from luthier.stages.train.recipe import Recipe
+
+CHECKPOINTS, BEST, LOOP = "scratch/checkpoints", "scratch/best", "loop"
 
 Evaluation = Callable[[int], dict[str, float]]
 """Task metric and loss on validation and training rows at a step: `validation/<metric>`, `validation/loss` ..."""
@@ -73,8 +75,7 @@ def train(engine: Engine, rows: Rows, loss: Loss, recipe: Recipe, evaluate: Eval
     """Train to the end or to early stopping; the best state is left in `scratch/best`. Returns how it ended."""
     total = recipe.total_steps(len(rows.sequences))
     evaluation_steps = recipe.evaluation_steps(total)
-    checkpoints = Checkpoints(ctx.dir / "scratch" / "checkpoints", keep=2)
-    done = resume(engine, checkpoints, ctx)
+    done = resume(engine, ctx)
     if done.step == 0:
         _emit(ctx, 0, evaluate(0))
     while done.step < total and not done.stopped:
@@ -86,22 +87,22 @@ def train(engine: Engine, rows: Rows, loss: Loss, recipe: Recipe, evaluate: Eval
             done = _evaluate(engine, evaluate, recipe, done, ctx, objective)
         due = done.step % ctx.execution.save_every == 0 or done.step in evaluation_steps
         if due or ctx.stop_requested():
-            checkpoints.save(done.step, engine.state(), asdict(done))
+            save_checkpoint(ctx.dir / CHECKPOINTS, done.step, {**engine.state(), LOOP: asdict(done)})
         if ctx.stop_requested():
             ctx.stop(f"training is saved at step {done.step} of {total}")
     return done
 
 
-def resume(engine: Engine, checkpoints: Checkpoints, ctx: Context) -> Progressed:
+def resume(engine: Engine, ctx: Context) -> Progressed:
     """Load the newest whole checkpoint, if any, and cut `metrics.jsonl` back to it."""
-    found = checkpoints.newest()
+    found = load_newest(ctx.dir / CHECKPOINTS)
     if found is None:
         (ctx.dir / "metrics.jsonl").unlink(missing_ok=True)
         return Progressed()
     for note in found.notes:
         ctx.observer(Note(note, "warning"))
+    done = Progressed(**found.state.pop(LOOP))
     engine.load_state(found.state)
-    done = Progressed(**found.extra)
     _cut_metrics(ctx.dir / "metrics.jsonl", done.step)
     ctx.observer(Note(f"resumed training at step {done.step}"))
     return done
@@ -126,20 +127,18 @@ def _one_step(engine: Engine, rows: Rows, loss: Loss, recipe: Recipe, done: Prog
     sequences = tuple(rows.sequences[i] for i in picked)
     weight = float(sum(s.weights.sum() for s in sequences))
     step = done.step + 1
+    learning_rate = recipe.learning_rate * factor(recipe.schedule, done.step, total)
     try:
         out = engine.forward_backward(Batch(sequences, normaliser=weight), loss)
+        norm = engine.optim_step(learning_rate)
     except NonFiniteLoss as err:
-        raise _diverged(err, step, [rows.keys[i] for i in picked]) from err
-    learning_rate = recipe.learning_rate * factor(recipe.schedule, done.step, total)
-    norm = engine.optim_step(learning_rate)
-    if not math.isfinite(norm):
-        raise _diverged(UserError("the gradient must be finite", norm), step, [rows.keys[i] for i in picked])
+        raise _diverged(err, step, [rows.keys[picked[i]] for i in err.sequences or range(len(picked))]) from err
     for name, value in (("loss", out.loss), ("learning_rate", learning_rate), ("gradient_norm", norm), ("unique_tokens", out.unique_tokens)):
         ctx.observer(Metric(step, "train", name, float(value)))
     return replace(done, step=step, trained_tokens=done.trained_tokens + out.num_targets)
 
 
-def _diverged(err: Exception, step: int, keys: list[str]) -> UserError:
+def _diverged(err: NonFiniteLoss, step: int, keys: list[str]) -> UserError:
     shown = ", ".join(keys[:8]) + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")
     fix = "the last good checkpoint is kept; lower train.learning_rate, or look at these rows with `luthier data show`"
     return UserError(f"training must stay finite: {err}", None, f"step {step}, rows {shown}", fix)
@@ -151,7 +150,7 @@ def _evaluate(engine: Engine, evaluate: Evaluation, recipe: Recipe, done: Progre
     gain = objective.gain(figures, done.best) if done.best else math.inf
     patience = recipe.early_stopping
     if gain > 0:
-        write_state(ctx.dir / "scratch" / "best", engine.state())
+        save_checkpoint(ctx.dir / BEST, done.step, engine.state(), keep=1)
         improved = patience is None or gain > patience.min_delta
         return replace(done, best=figures, best_step=done.step, without_gain=0 if improved else done.without_gain + 1)
     without = done.without_gain + 1

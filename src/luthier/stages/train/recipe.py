@@ -34,7 +34,7 @@ class Recipe(Config):
     steps: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=16, ge=1, description="rows per optimiser step")
     seed: int = Field(default=13, ge=0)
-    precision: Literal["fp32", "fp64"] = "fp32"
+    precision: Literal["float32", "float64"] = "float32"
     evaluations: int = Field(default=3, ge=1, le=1000)
     watch: Literal["metric", "loss"] = "metric"
     early_stopping: EarlyStopping | None = EarlyStopping()

@@ -16,7 +16,7 @@ from luthier.core.stage import Built, Context, Stage
 from luthier.engine.decoding import Decoding
 from luthier.engine.predictor import Predictor
 from luthier.parts.scorers import ScorerConfig
-from luthier.stages.train.loop import Rows, final_words, train
+from luthier.stages.train.loop import BEST, Rows, final_words, train
 from luthier.stages.train.recipe import Recipe
 from luthier.stages.train.watch import Watch
 
@@ -33,7 +33,7 @@ class Train(Stage[Checkpoint]):
 
     def build(self, ctx: Context) -> Checkpoint:
         """Train with the verbs of the chosen engine; leaves `adapter/`, `renderer/` and `metrics.jsonl`."""
-        from luthier.engine.checkpoint import read_state
+        from luthier.engine.checkpoint.folder import load_newest
         from luthier.engine.select import load_engine
         from luthier.engine.text.renderer import Renderer
         from luthier.parts.losses.sft import SFT
@@ -42,13 +42,16 @@ class Train(Stage[Checkpoint]):
         shutil.rmtree(ctx.dir / "renderer", ignore_errors=True)
         shutil.copytree(prepared.path / "renderer", ctx.dir / "renderer", copy_function=shutil.copyfile)
         renderer = Renderer.load(ctx.dir / "renderer")
-        engine = load_engine(Path(base.folder), ctx.execution, self.recipe.method.spec(), self.recipe.optimizer, self.recipe.seed, self.recipe.precision)
+        engine = load_engine(Path(base.folder), self.recipe.method.spec(), ctx.execution, self.recipe.seed, dtype=self.recipe.precision)
+        engine.use_optimiser(self.recipe.optimizer)
         if engine.refusal:
             ctx.observer(Note(f"engine: reference, because the fast engine refused: {engine.refusal}", "warning"))
         watch = self._watch(ctx, Predictor(engine, renderer, self.decoding, choices_of(ctx.get(self.dataset))))
         rows = _training_rows(prepared)
         done = train(engine, rows, SFT(), self.recipe, watch, ctx, watch.objective)
-        engine.load_state(read_state(ctx.dir / "scratch" / "best"))
+        best = load_newest(ctx.dir / BEST)
+        assert best is not None  # the last step is always evaluated
+        engine.load_state(best.state)
         engine.save_adapter(ctx.dir / "adapter", base.name)
         return Checkpoint(
             base=base.name,

@@ -1,0 +1,115 @@
+"""What happens to a row that is longer than the limit: four declared ways, each told row by row.
+
+One decision: `cut_start` shortens the texts (earliest turns first, then the start of the last question) and renders
+again, so the template's own tokens and the whole answer stay; `cut_end` and `split` work on tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from luthier.core.errors import UserError
+from luthier.core.records import Example, Message
+
+if TYPE_CHECKING:
+    from luthier.engine.contract import TokenSequence
+    from luthier.engine.text.renderer import Renderer
+
+TooLong = Literal["error", "drop", "cut_start", "cut_end", "split"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What is left of a row: no sequence when it had to be dropped, several when it was split; and why, in words."""
+
+    sequences: tuple[TokenSequence, ...]
+    reason: str
+
+
+def fit(example: Example, whole: TokenSequence, limit: int, policy: TooLong, renderer: Renderer) -> Fitted:
+    """Make a row of more than `limit` tokens fit, by `policy`. `error` is the caller's to raise."""
+    size = len(whole.tokens)
+    if policy == "cut_start":
+        return _cut_start(example, size, limit, renderer)
+    if policy == "cut_end":
+        return _cut_end(whole, limit)
+    if policy == "split":
+        return _split(whole, limit)
+    return Fitted((), f"longer than {limit} tokens ({size})")
+
+
+def sequence_of(example: Example, renderer: Renderer) -> TokenSequence:
+    """The rendered row, its targets weighted by the row's weight. Raises UserError that names the row's place."""
+    from luthier.engine.contract import TokenSequence
+
+    try:
+        rendered = renderer.render(example.messages, example.tools)
+    except UserError as err:
+        where = f"{example.source}, {err.where}" if err.where else str(example.source)
+        raise UserError(err.must, err.got, where, err.fix) from None
+    weights = rendered.weights if example.weight == 1.0 else rendered.weights * rendered.weights.dtype.type(example.weight)
+    return TokenSequence(rendered.tokens, weights)
+
+
+def _cut_end(whole: TokenSequence, limit: int) -> Fitted:
+    from luthier.engine.contract import TokenSequence
+
+    size, kept = len(whole.tokens), TokenSequence(whole.tokens[:limit], whole.weights[:limit])
+    if not kept.weights.any():
+        return Fitted((), f"longer than {limit} tokens ({size}), and nothing to train on in the first {limit}")
+    return Fitted((kept,), f"cut at the end from {size} to {limit} tokens")
+
+
+def _split(whole: TokenSequence, limit: int) -> Fitted:
+    """Windows that overlap by one token, so that every target is trained once, with at least one token before it."""
+    from luthier.engine.contract import TokenSequence
+
+    windows = []
+    for start in range(0, len(whole.tokens) - 1, limit - 1):
+        tokens, weights = whole.tokens[start : start + limit], whole.weights[start : start + limit].copy()
+        weights[0] = 0
+        if weights.any():
+            windows.append(TokenSequence(tokens, weights))
+    return Fitted(tuple(windows), f"split from {len(whole.tokens)} tokens into {len(windows)} pieces of at most {limit}")
+
+
+def _cut_start(example: Example, size: int, limit: int, renderer: Renderer) -> Fitted:
+    """Leave out the earliest turns, then the start of the last user turn, until the row fits."""
+    messages, turns = example.messages, 0
+    while (shorter := without_first_turn(messages)) is not None and _length(example, messages, renderer) > limit:
+        messages, turns = shorter, turns + len(messages) - len(shorter)
+    asked = next((i for i in reversed(range(len(messages) - 1)) if messages[i].role == "user"), None)
+    cut = 0
+    if _length(example, messages, renderer) > limit and asked is not None:
+        text = messages[asked].content
+        low, high = 0, max(0, len(text) - 1)  # characters to leave out; at least one stays
+        while low < high:
+            middle = (low + high) // 2
+            fits = _length(example, _shortened(messages, asked, middle), renderer) <= limit
+            low, high = (low, middle) if fits else (middle + 1, high)
+        messages, cut = _shortened(messages, asked, low), low
+    done = sequence_of(replace(example, messages=messages), renderer)
+    if len(done.tokens) > limit:
+        return Fitted(
+            (), f"longer than {limit} tokens ({size}) even without its question's start: instruction and answer alone are too long"
+        )
+    parts = [f"{turns} earlier messages"] * (turns > 0) + [f"the first {cut} characters of its question"] * (cut > 0)
+    return Fitted((done,), f"cut at the start from {size} to {len(done.tokens)} tokens: without {' and '.join(parts)}")
+
+
+def without_first_turn(messages: Sequence[Message]) -> tuple[Message, ...] | None:
+    """The conversation without its earliest exchange (system messages stay); None when only the last one is left."""
+    users = [i for i, m in enumerate(messages) if m.role == "user"]
+    if len(users) < 2:
+        return None
+    return tuple(m for i, m in enumerate(messages) if m.role == "system" or i >= users[1])
+
+
+def _shortened(messages: Sequence[Message], at: int, characters: int) -> tuple[Message, ...]:
+    return tuple(replace(m, content=m.content[characters:]) if i == at else m for i, m in enumerate(messages))
+
+
+def _length(example: Example, messages: Sequence[Message], renderer: Renderer) -> int:
+    return len(sequence_of(replace(example, messages=tuple(messages)), renderer).tokens)

@@ -1,0 +1,89 @@
+"""Logits of the hand-written decoder equal plain transformers for each family; the sampler equals `generate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from toys import FAMILIES, random_tokens, save_toy, toy_engine
+
+from luthier.engine.contract import Sampling
+from luthier.engine.fast.architecture import read_architecture
+from luthier.engine.fast.decoder import Decoder, Keep
+from luthier.engine.fast.weights import build_weights
+from luthier.engine.trees.pack import build_full_pack
+
+
+def plain(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="eager").eval()
+
+
+@torch.no_grad()
+def our_logits(folder: Path, tokens: list[int]) -> torch.Tensor:
+    arch = read_architecture(folder)
+    decoder = Decoder(arch, build_weights(folder, arch, torch.float32, {}, 1.0))
+    pack = build_full_pack([np.array(tokens, np.int32)], [0])
+    return decoder.forward(pack, np.arange(len(tokens)), Keep()).hidden @ decoder.weights.head.t()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_equal_transformers(toy_folder: Any, family: str) -> None:
+    tokens = random_tokens(np.random.default_rng(4), 100)
+    with torch.no_grad():
+        wanted = plain(toy_folder(family))(torch.tensor([tokens])).logits[0]
+    assert wanted.std() > 0.5
+    torch.testing.assert_close(our_logits(toy_folder(family), tokens), wanted, rtol=0, atol=2e-5 * float(wanted.abs().max()))
+
+
+@pytest.mark.parametrize("stored", [torch.bfloat16, torch.float16])
+def test_weights_stored_in_half_precision_are_computed_in_float32(tmp_path: Path, stored: torch.dtype) -> None:
+    folder = save_toy(tmp_path / "half", "llama", stored)
+    tokens = random_tokens(np.random.default_rng(4), 30)
+    with torch.no_grad():
+        wanted = plain(folder)(torch.tensor([tokens])).logits[0]
+    torch.testing.assert_close(our_logits(folder, tokens), wanted, rtol=0, atol=2e-5 * float(wanted.abs().max()))
+
+
+def prompts(shared: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(8)
+    head = random_tokens(rng, shared)
+    return [np.array(head + random_tokens(rng, n), np.int32) for n in (1, 4, 11, 30, 2)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("shared", [0, 40])
+def test_greedy_tokens_equal_generate(toy_folder: Any, family: str, shared: int) -> None:
+    model = plain(toy_folder(family), torch.float64)
+    fast = toy_engine(toy_folder(family), "fast", None)
+    completions = fast.sample(prompts(shared), Sampling(max_new_tokens=24, stop_ids=(7, 9)))
+    for prompt, completion in zip(prompts(shared), completions, strict=True):
+        ids = torch.from_numpy(prompt.astype(np.int64))[None]
+        full = model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, do_sample=False, eos_token_id=[7, 9], pad_token_id=0, use_cache=True
+        )
+        wanted = full[0, len(prompt) :].tolist()
+        stopped = wanted[-1] in (7, 9)
+        assert completion.finish == ("stop" if stopped else "length")
+        assert list(completion.tokens) == (wanted[:-1] if stopped else wanted)
+
+
+def test_generation_does_not_depend_on_batches(toy_folder: Any) -> None:
+    folder = toy_folder("llama")
+    for sampling in (Sampling(max_new_tokens=20), Sampling(max_new_tokens=20, temperature=0.8, top_k=20, top_p=0.9, seed=4)):
+        reference = toy_engine(folder, "reference", None).sample(prompts(40), sampling)
+        assert toy_engine(folder, "fast", None).sample(prompts(40), sampling) == reference
+        assert toy_engine(folder, "fast", None, budget=64).sample(prompts(40), sampling) == reference
+    other = toy_engine(folder, "fast", None).sample(prompts(40), Sampling(max_new_tokens=20, temperature=0.8, seed=5))
+    assert other != reference
+
+
+def test_progress_reaches_the_total(toy_folder: Any) -> None:
+    seen: list[tuple[int, int]] = []
+    toy_engine(toy_folder("llama"), "fast", None, budget=64).sample(prompts(0), Sampling(max_new_tokens=3), lambda d, t: seen.append((d, t)))
+    assert seen[-1] == (5, 5)
+    assert [d for d, _ in seen] == sorted(d for d, _ in seen)

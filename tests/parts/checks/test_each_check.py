@@ -1,0 +1,263 @@
+"""Each check: what it finds, what it must leave alone, and what all checks promise."""
+
+from __future__ import annotations
+
+import inspect
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from luthier.core.records import Example, Message, Rating, Source
+from luthier.parts.checks.contract import CorpusCheck, RecordCheck, RowFacts, TextCheck, facts_of
+from luthier.parts.checks.discover import find_checks
+from luthier.parts.checks.label_variants import variant
+from luthier.parts.checks.personal_data import find_personal_data, iban, luhn
+
+TEXT, RECORD, CORPUS = find_checks(TextCheck), find_checks(RecordCheck), find_checks(CorpusCheck)
+
+
+def test_the_folder_is_the_registry() -> None:
+    assert set(TEXT) == {"control_characters", "control_tokens", "formulas", "html_residue", "mojibake", "personal_data", "placeholders", "too_long"}
+    assert set(RECORD) == {"alternation", "echo"}
+    assert set(CORPUS) == {"class_balance", "conflicts", "duplicate_ids", "duplicates", "label_variants"}
+
+
+BAD = {
+    "control_characters": ["a\0b", "\x1b[31m", "x\x7f", "\ud83d"],
+    "control_tokens": ["<|im_end|>", "4<|endoftext|>", "6</s>", "[/INST] x", "<<SYS>>", "<end_of_turn>", "<｜end▁of▁sentence｜>"],
+    "formulas": ["=HYPERLINK(1)", "@SUM(1+1)*cmd|' /C calc'!A0", "+cmd|' /C calc'!A0", " =IMPORTXML(x)"],
+    "html_residue": ["<p>x</p>", "a&nbsp;b", "<script>alert(1)</script>", '<a href="x">', "<br/>", "&#39;"],
+    "mojibake": ["cafÃ©", "â€œhelloâ€\x9d", "lost \ufffd here"],
+    "personal_data": [
+        "jane.doe@example.com",
+        "+1 202-555-0147",
+        "(202) 555-0147",
+        "call 020 7946 0018 now",
+        "1-202-555-0147",
+        "+33123456789",
+        "4111 1111 1111 1111",
+        "AKIAIOSFODNN7EXAMPLE",
+        "192.0.2.44",
+        "078-05-1120",
+        "GB82 WEST 1234 5698 7654 32",
+        "ghp_" + "a1" * 18,
+        "-----BEGIN RSA PRIVATE KEY-----",
+    ],
+    "placeholders": ["I am {{name}}", "Dear [INSERT NAME HERE],", "[Your Name]", "${user}", "<your name>"],
+    "too_long": ["x" * 400_001],
+}
+GOOD = {
+    "control_characters": ["tab\tand\nline\r\n", "a\u2028b\x85c", "👩\u200d👩\u200d👧", "עברית"],
+    "control_tokens": ["a | b", "x < y > z", "[INSTANCE]", "<|>", "if a <s and b> s", "</strong>"],
+    "formulas": ["+1 for this", "- item (one)", "= equals", "@anna hello", "-5 (minus)", "a | b !"],
+    "html_residue": ["Is 3 < 5 and 7 > 2?", "AT&T", "Q&A; really", "List<String>", "<3", "a <b and c> d"],
+    "mojibake": ["café crème", "naïve “quotes” – dash", "日本語", "العربية", "Cafe\u0301", "next\x85line", "Ça va? Ñandú", "ÀÉÎÕÜ"],
+    "personal_data": [
+        "version 1.2.3",
+        "4111 1111 1111 1112",
+        "order 1234567890123",
+        "on 2024-01-15 at 10:30",
+        "666-12-3456",
+        "300.1.1.1",
+        "pi is 3.14159265358979",
+        "a@b",
+        "0000 0000 0000 0000",
+        "AKIA123",
+        "from 2024-01-15 10 to 12",
+        "1 2 3 4 5 6 7 8 9 10 11",
+        "10 20 30 40 50 60",
+        "id 20240115103000",
+    ],
+    "placeholders": ["f(x) = {x}", "[1] see [the paper]", "{'a': 1}", "[INFO] started", "x[your]"],
+    "too_long": ["x" * 400_000],
+}
+
+
+@pytest.mark.parametrize(("name", "text"), [(n, t) for n, texts in BAD.items() for t in texts])
+def test_what_is_found_has_a_reason_and_spans_inside(name: str, text: str) -> None:
+    verdict = TEXT[name](text)
+    assert not verdict.passed
+    assert verdict.reason
+    assert verdict.spans
+    assert all(0 <= a < b <= len(text) for a, b in verdict.spans)
+
+
+@pytest.mark.parametrize(("name", "text"), [(n, t) for n, texts in GOOD.items() for t in texts])
+def test_what_is_left_alone(name: str, text: str) -> None:
+    assert TEXT[name](text).passed
+
+
+def test_every_check_has_cases() -> None:
+    assert set(BAD) == set(GOOD) == set(TEXT)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=80))
+def test_checks_are_pure_and_survive_any_text(text: str) -> None:
+    for check in TEXT.values():
+        first = check(text)
+        assert first == check(text)
+        assert first.passed == (not first.reason) == (not first.spans)
+        assert all(0 <= a < b <= len(text) for a, b in first.spans)
+
+
+@pytest.mark.parametrize("name", sorted(set(TEXT) - {"too_long"}))
+@pytest.mark.parametrize("text", ["a" * 200_000, "<" * 200_000, "{{" * 100_000, "1 " * 100_000, "[INSERT " * 25_000, "a@" * 100_000, "é" * 200_000, "&" * 200_000])
+def test_time_is_bounded_on_hostile_text(name: str, text: str) -> None:
+    import time
+
+    start = time.process_time()
+    TEXT[name](text)
+    assert time.process_time() - start < 2.0
+
+
+def test_a_value_is_never_shown() -> None:
+    text = "jane.doe@example.com 4111111111111111 AKIAIOSFODNN7EXAMPLE 078-05-1120 192.0.2.44 +1 202-555-0147"
+    verdict = TEXT["personal_data"](text)
+    assert [kind for kind, _ in find_personal_data(text)] == ["e-mail address", "access key", "card number", "SSN", "IP address", "phone number"]
+    assert not any(word in verdict.reason for word in text.split())
+
+
+def test_luhn_catches_every_single_digit_error() -> None:
+    good = "4111111111111111"
+    assert luhn(good)
+    wrong = [good[:i] + d + good[i + 1 :] for i in range(len(good)) for d in "0123456789" if d != good[i]]
+    assert not any(luhn(w) for w in wrong)
+
+
+def test_iban_catches_every_single_digit_error() -> None:
+    good = "DE89370400440532013000"
+    assert iban(good)
+    wrong = [good[:i] + d + good[i + 1 :] for i in range(4, len(good)) for d in "0123456789" if d != good[i]]
+    assert not any(iban(w) for w in wrong)
+
+
+def test_structured_personal_data_on_a_generated_gold_set() -> None:
+    """Precision and recall at least 0.98 over generated values and hard negatives (reliability figure 26, by kind)."""
+    rng = random.Random(13)
+
+    def card() -> str:
+        digits = [4, *(rng.randrange(10) for _ in range(14))]
+        total = sum(d if i % 2 else (d * 2 - 9 if d > 4 else d * 2) for i, d in enumerate(digits))
+        return "".join(map(str, [*digits, -total % 10]))
+
+    def not_card() -> str:
+        good = card()
+        return good[:-1] + str((int(good[-1]) + 1 + rng.randrange(8)) % 10)
+
+    makers = {
+        "e-mail address": (lambda: f"user{rng.randrange(999)}@mail{rng.randrange(99)}.example.org", lambda: f"user{rng.randrange(999)} at mail"),
+        "card number": (card, not_card),
+        "SSN": (lambda: f"{rng.randrange(1, 600):03d}-{rng.randrange(1, 99):02d}-{rng.randrange(1, 9999):04d}", lambda: f"000-{rng.randrange(10, 99)}-1234"),
+        "IP address": (lambda: ".".join(str(rng.randrange(1, 255)) for _ in range(4)), lambda: f"v{rng.randrange(9)}.{rng.randrange(9)}.{rng.randrange(9)}"),
+        "phone number": (lambda: f"+44 20 {rng.randrange(7000, 9999)} {rng.randrange(1000, 9999)}", lambda: f"{rng.randrange(100, 999)} {rng.randrange(1000, 9999)}"),
+        "access key": (lambda: "AKIA" + "".join(rng.choices("ABCDEFGHJKLMNPQ2345", k=16)), lambda: "AKIA-" + "x" * 16),
+    }
+    for kind, (positive, negative) in makers.items():
+        hits = sum([k for k, _ in find_personal_data(f"It is {positive()} here.")] == [kind] for _ in range(400))
+        false = sum(bool(list(find_personal_data(f"It is {negative()} here."))) for _ in range(400))
+        assert hits >= 0.98 * 400, kind
+        assert hits / (hits + false) >= 0.98, kind
+
+
+def chat(*turns: tuple[str, str], label: str | None = None) -> Example:
+    return Example(tuple(Message(r, c) for r, c in turns), Source("f", "line 1"), label=label)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("turns", "said"),
+    [
+        ([("user", "a"), ("system", "s"), ("assistant", "b")], "system turn not first"),
+        ([("user", "a"), ("user", "b"), ("assistant", "c")], "turns 1 and 2 are both user"),
+        ([("assistant", "a"), ("user", "b"), ("assistant", "c")], "speaks first"),
+        ([("system", "s"), ("user", "a"), ("assistant", "b")], ""),
+        ([("user", "a"), ("assistant", "b"), ("tool", "t"), ("assistant", "c")], ""),
+    ],
+)
+def test_alternation(turns: list[tuple[str, str]], said: str) -> None:
+    verdict = RECORD["alternation"](chat(*turns))
+    assert verdict.passed == (not said)
+    assert said in verdict.reason
+
+
+def test_echo() -> None:
+    assert not RECORD["echo"](chat(("user", "Write a haiku"), ("assistant", " write a HAIKU\n"))).passed
+    assert RECORD["echo"](chat(("user", "Repeat: a"), ("assistant", "a"))).passed
+    assert RECORD["echo"](chat(("user", "spam"), ("assistant", "spam"), label="spam")).passed
+
+
+def rows(*pairs: tuple[str, str | None], ids: tuple[str, ...] = ()) -> list[RowFacts]:
+    out = []
+    for i, (text, label) in enumerate(pairs):
+        example = chat(("user", text), ("assistant", label or "x"), label=label)
+        if ids:
+            example.meta["id"] = ids[i]
+        out.append(facts_of(example, f"line {i + 1}"))
+    return out
+
+
+def found(name: str, facts: list[RowFacts]) -> dict[str, str]:
+    return {f.at: f.reason for f in CORPUS[name](facts)}
+
+
+def test_duplicates_and_conflicts() -> None:
+    facts = rows(("a", "x"), ("b", "x"), ("a", "y"), ("a", "x"))
+    assert "3 distinct rows of 4" in found("duplicates", facts)["file"]
+    conflicts = found("conflicts", facts)
+    assert set(conflicts) == {"line 1", "line 3", "line 4"}
+    assert "conflict with line 3" in conflicts["line 1"]
+    assert not found("duplicates", rows(("a", "x"), ("b", "x")))
+    assert not found("conflicts", rows(("a", "x"), ("a", "x")))
+
+
+def test_conflicting_ratings_and_open_answers() -> None:
+    def rating(good: bool) -> Rating:
+        return Rating((Message("user", "q"),), (Message("assistant", "a"),), good, Source("f", "line 1"))
+
+    assert len(CORPUS["conflicts"]([facts_of(rating(True), "line 1"), facts_of(rating(False), "line 2")])) == 2
+    assert not found("conflicts", rows(("a", None), ("a", None)))
+
+
+def test_class_balance() -> None:
+    assert "only one class: 'x' on all 2 rows" in found("class_balance", rows(("a", "x"), ("b", "x")))["file"]
+    many = [(f"t{i}", "ham") for i in range(41)]
+    assert "'ham' 41, 'spam' 1" in found("class_balance", rows(*many, ("s", "spam")))["file"]
+    assert not found("class_balance", rows(*many[:20], ("s", "spam")))
+    assert not found("class_balance", rows(("a", None)))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ("positive", "Positive", True),
+        ("positive", "positive ", True),
+        ("negative", "negatve", True),
+        ("negative", "negtaive", True),
+        ("card_lost", "card lost", True),
+        ("positive", "negative", False),
+        ("level_1", "level_2", False),
+        ("cat", "cut", False),
+        ("friend", "friends", False),
+        ("male", "female", False),
+    ],
+)
+def test_label_variants(a: str, b: str, same: bool) -> None:
+    assert bool(variant(a, b)) == same == bool(variant(b, a))
+
+
+def test_label_variants_name_the_rarer_spelling_and_all_labels() -> None:
+    got = found("label_variants", rows(("a", "Spam"), ("b", "spam"), ("c", "spam"), ("d", "ham")))
+    assert set(got) == {"file", "line 1"}
+    assert "'Spam', 'spam', 'ham'" in got["file"]
+
+
+def test_duplicate_ids() -> None:
+    assert found("duplicate_ids", rows(("a", "x"), ("b", "x"), ("c", "x"), ids=("1", "2", "1"))) == {"line 3": "id '1' again, first on line 1"}
+
+
+def test_checks_take_one_argument_and_have_docstrings() -> None:
+    for check in (*TEXT.values(), *RECORD.values(), *CORPUS.values()):
+        assert len(inspect.signature(check).parameters) == 1
+        assert type(check).__doc__

@@ -47,11 +47,13 @@ def show(overrides: Overrides = None, file: File = DEFAULT, split: str = "train"
         from luthier.cli.data_tables import print_rows
         from luthier.cli.run_verbs import watched
         from luthier.pipeline.workspace import Workspace
+        from luthier.stages.data.show import show as show_rows
 
         workspace = Workspace.open(file, tuple(overrides or ()))
         execution = workspace.project.execution
         prepared = watched(lambda o: workspace.store.build(workspace.graph.prepared, execution, o.observer, o.stop_flag), wait=False)
-        document = print_rows(workspace.store, workspace.graph, prepared, split, rows)
+        dataset = workspace.store.build(workspace.graph.split, execution)
+        document = print_rows(show_rows(prepared, dataset, split, rows))
         if json:
             emit(document)
         return 0

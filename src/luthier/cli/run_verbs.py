@@ -17,6 +17,7 @@ def run(overrides: Overrides = None, file: File = DEFAULT, wait: Wait = False, r
 
     def verb() -> int:
         from luthier.cli.documents import RunDocument
+        from luthier.cli.tables import console
         from luthier.pipeline.run import run as run_all
         from luthier.pipeline.workspace import Workspace
         from luthier.report.terminal import print_summary
@@ -29,7 +30,7 @@ def run(overrides: Overrides = None, file: File = DEFAULT, wait: Wait = False, r
             emit(RunDocument(run=outcome.number, name=workspace.project.name, folder=folder, cached=outcome.cached, verdict=verdict.model_dump(mode="json")))
         if outcome.cached:
             say(f"nothing changed since run {outcome.number}")
-        print_summary(outcome.report)
+        print_summary(outcome.report, console())
         say(f"run {outcome.number}: report {os.path.relpath(outcome.folder / 'report.html')}")
         return 0 if verdict.decision == "better" else 1
 

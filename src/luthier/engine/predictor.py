@@ -57,7 +57,7 @@ class Predictor:
         d = self.decoding
         sampling = Sampling(d.max_new_tokens, temperature=d.temperature, seed=d.seed, stop_ids=tuple(self.renderer.stop_ids))
         completions = self.engine.sample(tokens, sampling, progress)
-        return [Output(self.renderer.decode(np.asarray(c.tokens, np.int32)), c.finish) for c in completions]
+        return [Output(self.renderer.answer(c.tokens), c.finish) for c in completions]
 
     def _choose(self, prompts: list[np.ndarray], progress: Progress | None) -> list[Output]:
         if len(self.choices) < 2:

@@ -6,7 +6,6 @@ found again instead of being made twice.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from luthier.core.files import write_atomic
 from luthier.core.stage import Built
 from luthier.core.store import Interrupted
 from luthier.pipeline.workspace import Workspace
+from luthier.report.files import read_report
 from luthier.report.model import RunReport
 
 SEALED = ("baseline", "tuned")
@@ -54,7 +54,7 @@ def run(workspace: Workspace, options: RunOptions) -> RunOutcome:
     if finished and (folder / "report.json").is_file():
         for stage in workspace.graph.roles().values():
             workspace.store.find(stage)  # verified on read
-        return RunOutcome(number, folder, read_report(folder), cached=True)
+        return RunOutcome(number, folder, read_report(folder / "report.json"), cached=True)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "config.resolved.yaml", resolved_yaml(workspace).encode())
     try:
@@ -73,11 +73,6 @@ def run(workspace: Workspace, options: RunOptions) -> RunOutcome:
 def folder_of(workspace: Workspace, number: int) -> Path:
     """`.luthier/runs/<number>-<name>/`."""
     return workspace.home / "runs" / f"{number:04d}-{workspace.project.name}"
-
-
-def read_report(folder: Path) -> RunReport:
-    """The `report.json` of a run folder."""
-    return RunReport.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
 
 
 def resolved_yaml(workspace: Workspace) -> str:
@@ -134,9 +129,7 @@ def with_log(path: Path, outer: Observer) -> Observer:
 def _write_folder(workspace: Workspace, number: int, folder: Path, built: dict[str, Built[Any]]) -> RunReport:
     """Copies of the small files that people open, then the report in every form."""
     from luthier.pipeline.report_data import assemble
-    from luthier.report.cards import data_card, model_card
-    from luthier.report.csvfile import errors_csv
-    from luthier.report.page import render_page
+    from luthier.report.files import write_report
 
     copies = {
         "predictions.jsonl": built["tuned"].path / "predictions.jsonl",
@@ -148,9 +141,5 @@ def _write_folder(workspace: Workspace, number: int, folder: Path, built: dict[s
         (folder / name).unlink(missing_ok=True)
         shutil.copyfile(source, folder / name)
     report = assemble(workspace, number, folder, built)
-    write_atomic(folder / "report.html", render_page(report).encode())
-    write_atomic(folder / "model_card.md", model_card(report).encode())
-    write_atomic(folder / "data_card.md", data_card(report).encode())
-    write_atomic(folder / "errors.csv", errors_csv(report).encode())
-    write_atomic(folder / "report.json", (json.dumps(report.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n").encode())
+    write_report(report, folder)
     return report

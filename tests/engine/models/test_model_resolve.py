@@ -7,6 +7,8 @@ import json
 import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 import time
 import zipfile
 from dataclasses import replace
@@ -274,12 +276,14 @@ def test_two_processes_at_once_convert_once(source: Path, tmp_path: Path) -> Non
     assert sorted(len(notes) for _, notes in results) == [0, 1]
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    left = tmp_path / ".aside-model-abc"
-    left.mkdir()
-    (left / "half").write_text("x")
-    publish(tmp_path / "model", {}, lambda f: (f / "whole").write_text("y") and None)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["model"]
+def test_what_a_killed_process_left_is_removed(source: Path, tmp_path: Path) -> None:
+    models = tmp_path / "cache" / "models"
+    name = converted.cached_folder(tmp_path / "cache", "toy-model", hashlib.sha256(source.read_bytes()).hexdigest()).name
+    for left in (f".aside-{name}-abc", f".fetch-{name}-abc"):
+        (models / left).mkdir(parents=True)
+        (models / left / "half").write_text("x")
+    resolve.resolve(str(source), tmp_path / "cache")
+    assert sorted(p.name for p in models.iterdir()) == [f".{name}.lock", name]
 
 
 def test_a_failed_build_leaves_nothing(source: Path, tmp_path: Path) -> None:
@@ -289,14 +293,40 @@ def test_a_failed_build_leaves_nothing(source: Path, tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "cache" / "models").iterdir() if not p.name.endswith(".lock")] == []
 
 
-def test_a_full_disk_is_a_machine_error(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, folder: Path, progress: object) -> None:
-        raise OSError(28, "No space left on device", str(folder / "model.safetensors"))
+LIMITED = """
+import resource, signal, sys
+from pathlib import Path
+from luthier.core.errors import MachineError
+from luthier.engine.models.resolve import resolve
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
+try:
+    resolve(sys.argv[1], Path(sys.argv[2]))
+except MachineError as err:
+    print(err)
+"""
 
-    monkeypatch.setattr(converted, "convert_gguf", full)
-    with pytest.raises(MachineError, match="disk full"):
-        resolve.resolve(str(source), tmp_path / "cache")
+
+@pytest.mark.parametrize(("limit", "name"), [(60_000, "model.safetensors"), (4_000, "cache")])
+def test_a_disk_that_takes_no_more_is_a_machine_error(limit: int, name: str, source: Path, tmp_path: Path) -> None:
+    """The kernel refuses to grow a file past a limit: the weights, then the tokenizer."""
+    command = [sys.executable, "-c", LIMITED, str(source), str(tmp_path / "cache"), str(limit)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "while writing the model cache" in done.stdout
+    assert name in done.stdout
     assert [p.name for p in (tmp_path / "cache" / "models").iterdir() if not p.name.endswith(".lock")] == []
+
+
+def test_a_full_disk_is_named(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import safetensors
+    import safetensors.numpy
+
+    def full(*args: object, metadata: object) -> None:
+        raise safetensors.SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", full)
+    with pytest.raises(MachineError, match=r"disk full while writing the model cache at .*model\.safetensors"):
+        resolve.resolve(str(source), tmp_path / "cache")
 
 
 def test_a_cache_that_cannot_be_written_is_a_machine_error(source: Path, tmp_path: Path) -> None:
@@ -403,9 +433,6 @@ def test_the_table_is_pinned() -> None:
 
 
 def test_listing_and_resolving_import_no_torch(toy_base: Path, tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     code = (
         "import sys; from pathlib import Path; from luthier.engine.models.resolve import resolve;"
         "from luthier.engine.models.catalogue import list_models; list_models(Path(sys.argv[2])); resolve(sys.argv[1], Path(sys.argv[2]));"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import random
+import sys
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from luthier.core.errors import MachineError
 from luthier.core.records import Example, Message, Rating, Source
 from luthier.parts.checks.contract import CorpusCheck, RecordCheck, RowFacts, TextCheck, facts_of
 from luthier.parts.checks.discover import find_checks
@@ -19,7 +21,16 @@ TEXT, RECORD, CORPUS = find_checks(TextCheck), find_checks(RecordCheck), find_ch
 
 
 def test_the_folder_is_the_registry() -> None:
-    assert set(TEXT) == {"control_characters", "control_tokens", "formulas", "html_residue", "mojibake", "personal_data", "placeholders", "too_long"}
+    assert set(TEXT) == {
+        "control_characters",
+        "control_tokens",
+        "formulas",
+        "html_residue",
+        "mojibake",
+        "personal_data",
+        "placeholders",
+        "too_long",
+    }
     assert set(RECORD) == {"alternation", "echo"}
     assert set(CORPUS) == {"class_balance", "conflicts", "duplicate_ids", "duplicates", "label_variants"}
 
@@ -104,7 +115,10 @@ def test_checks_are_pure_and_survive_any_text(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(TEXT) - {"too_long"}))
-@pytest.mark.parametrize("text", ["a" * 200_000, "<" * 200_000, "{{" * 100_000, "1 " * 100_000, "[INSERT " * 25_000, "a@" * 100_000, "é" * 200_000, "&" * 200_000])
+@pytest.mark.parametrize(
+    "text",
+    ["a" * 200_000, "<" * 200_000, "{{" * 100_000, "1 " * 100_000, "[INSERT " * 25_000, "a@" * 100_000, "é" * 200_000, "&" * 200_000],
+)
 def test_time_is_bounded_on_hostile_text(name: str, text: str) -> None:
     import time
 
@@ -113,10 +127,24 @@ def test_time_is_bounded_on_hostile_text(name: str, text: str) -> None:
     assert time.process_time() - start < 2.0
 
 
+def test_mojibake_without_its_library_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ftfy", None)
+    assert TEXT["mojibake"]("plain ascii").passed
+    with pytest.raises(MachineError, match="needs ftfy"):
+        TEXT["mojibake"]("café")
+
+
 def test_a_value_is_never_shown() -> None:
     text = "jane.doe@example.com 4111111111111111 AKIAIOSFODNN7EXAMPLE 078-05-1120 192.0.2.44 +1 202-555-0147"
     verdict = TEXT["personal_data"](text)
-    assert [kind for kind, _ in find_personal_data(text)] == ["e-mail address", "access key", "card number", "SSN", "IP address", "phone number"]
+    assert [kind for kind, _ in find_personal_data(text)] == [
+        "e-mail address",
+        "access key",
+        "card number",
+        "SSN",
+        "IP address",
+        "phone number",
+    ]
     assert not any(word in verdict.reason for word in text.split())
 
 
@@ -148,11 +176,23 @@ def test_structured_personal_data_on_a_generated_gold_set() -> None:
         return good[:-1] + str((int(good[-1]) + 1 + rng.randrange(8)) % 10)
 
     makers = {
-        "e-mail address": (lambda: f"user{rng.randrange(999)}@mail{rng.randrange(99)}.example.org", lambda: f"user{rng.randrange(999)} at mail"),
+        "e-mail address": (
+            lambda: f"user{rng.randrange(999)}@mail{rng.randrange(99)}.example.org",
+            lambda: f"user{rng.randrange(999)} at mail",
+        ),
         "card number": (card, not_card),
-        "SSN": (lambda: f"{rng.randrange(1, 600):03d}-{rng.randrange(1, 99):02d}-{rng.randrange(1, 9999):04d}", lambda: f"000-{rng.randrange(10, 99)}-1234"),
-        "IP address": (lambda: ".".join(str(rng.randrange(1, 255)) for _ in range(4)), lambda: f"v{rng.randrange(9)}.{rng.randrange(9)}.{rng.randrange(9)}"),
-        "phone number": (lambda: f"+44 20 {rng.randrange(7000, 9999)} {rng.randrange(1000, 9999)}", lambda: f"{rng.randrange(100, 999)} {rng.randrange(1000, 9999)}"),
+        "SSN": (
+            lambda: f"{rng.randrange(1, 600):03d}-{rng.randrange(1, 99):02d}-{rng.randrange(1, 9999):04d}",
+            lambda: f"000-{rng.randrange(10, 99)}-1234",
+        ),
+        "IP address": (
+            lambda: ".".join(str(rng.randrange(1, 255)) for _ in range(4)),
+            lambda: f"v{rng.randrange(9)}.{rng.randrange(9)}.{rng.randrange(9)}",
+        ),
+        "phone number": (
+            lambda: f"+44 20 {rng.randrange(7000, 9999)} {rng.randrange(1000, 9999)}",
+            lambda: f"{rng.randrange(100, 999)} {rng.randrange(1000, 9999)}",
+        ),
         "access key": (lambda: "AKIA" + "".join(rng.choices("ABCDEFGHJKLMNPQ2345", k=16)), lambda: "AKIA-" + "x" * 16),
     }
     for kind, (positive, negative) in makers.items():
@@ -254,7 +294,9 @@ def test_label_variants_name_the_rarer_spelling_and_all_labels() -> None:
 
 
 def test_duplicate_ids() -> None:
-    assert found("duplicate_ids", rows(("a", "x"), ("b", "x"), ("c", "x"), ids=("1", "2", "1"))) == {"line 3": "id '1' again, first on line 1"}
+    assert found("duplicate_ids", rows(("a", "x"), ("b", "x"), ("c", "x"), ids=("1", "2", "1"))) == {
+        "line 3": "id '1' again, first on line 1"
+    }
 
 
 def test_checks_take_one_argument_and_have_docstrings() -> None:

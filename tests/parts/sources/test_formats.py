@@ -6,6 +6,8 @@ import csv
 import gzip
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +17,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from luthier.core.errors import UserError
+from luthier.core.errors import MachineError, UserError
 from luthier.parts.sources.rows import Limits
 from luthier.parts.sources.source import open_rows
 
@@ -82,7 +84,11 @@ def test_every_format_gives_the_same_rows(read, name: str) -> None:
         ("rows.jsonl", FILES["rows.jsonl.gz"], "gzip"),
         ("rows.jsonl.gz", FILES["rows.jsonl.zst"], "zstd"),
         ("rows.csv", FILES["rows.tsv"], "tab"),
-        ("rows.jsonl", json.dumps(ROWS[0], indent=1) + json.dumps(ROWS[1], indent=1) + "\n" + json.dumps(ROWS[2], indent=1), "not one object a line"),
+        (
+            "rows.jsonl",
+            json.dumps(ROWS[0], indent=1) + json.dumps(ROWS[1], indent=1) + "\n" + json.dumps(ROWS[2], indent=1),
+            "not one object a line",
+        ),
         ("rows.jsonl", b"\xef\xbb\xbf" + JSONL.encode(), "BOM removed"),
         ("rows.jsonl", JSONL.encode("utf-16"), "UTF-16"),
         ("rows.csv", JSONL.encode("utf-32"), "UTF-32"),
@@ -104,6 +110,8 @@ def test_content_decides_and_a_wrong_name_is_announced(read, name: str, content:
         ("a.jsonl", bytes(range(256)) * 8, "not text"),
         ("a.jsonl", b"\x80\x04\x95....", "unsafe pickle"),
         ("a.jsonl", b"SQLite format 3\0....", "SQLite"),
+        ("a.jsonl", JSONL.encode("utf-16-le"), "UTF-16 without a BOM"),
+        ("a.csv", _csv().encode("utf-16-be"), "UTF-16 without a BOM"),
         ("a.jsonl.gz", JSONL.encode(), "gzip"),
         ("a.csv", b"a,b,a\n1,2,3\n", "duplicate column `a`"),
         ("a.json", b'[{"a": 1},]', "comma"),
@@ -125,6 +133,24 @@ def test_what_is_refused_names_the_file_and_the_fault(read, name: str, content: 
         read(name, content)
     assert said in str(err.value)
     assert name in str(err.value)
+
+
+@pytest.mark.parametrize(("name", "module"), [("rows.parquet", "pyarrow"), ("rows.arrow", "pyarrow"), ("rows.jsonl.zst", "zstandard")])
+def test_a_missing_library_is_the_machines_fault_and_names_the_command(
+    read, monkeypatch: pytest.MonkeyPatch, name: str, module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MachineError, match=r"needs \w+: pip install 'luthier\[data\]'"):
+        read(name, FILES[name])
+
+
+def test_importing_the_readers_imports_no_heavy_library() -> None:
+    code = (
+        "import sys, luthier.parts.sources.mapping, luthier.parts.sources.source, luthier.stages.data.check, luthier.stages.data.ingest\n"
+        "print([m for m in ('torch', 'pyarrow', 'zstandard', 'ftfy', 'numpy', 'sqlalchemy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_bad_lines_cost_themselves_only(read) -> None:
@@ -189,7 +215,9 @@ def test_csv_header_repairs_are_announced(read) -> None:
     assert len(got.changes) == 2
 
 
-CELLS = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), max_size=8) | st.sampled_from(['"', '""', "a\nb", "a\r\nb", ",", '",', "\n"])
+CELLS = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), max_size=8) | st.sampled_from(
+    ['"', '""', "a\nb", "a\r\nb", ",", '",', "\n"]
+)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -205,7 +233,12 @@ def test_csv_reads_what_the_standard_library_wrote(tmp_path: Path, cells: list[t
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.dictionaries(st.text(max_size=4), st.text(max_size=6) | st.integers() | st.lists(st.text(max_size=3), max_size=3), max_size=3), max_size=6))
+@given(
+    st.lists(
+        st.dictionaries(st.text(max_size=4), st.text(max_size=6) | st.integers() | st.lists(st.text(max_size=3), max_size=3), max_size=3),
+        max_size=6,
+    )
+)
 def test_json_arrays_read_what_the_standard_library_reads(tmp_path: Path, rows: list[dict[str, object]]) -> None:
     path = tmp_path / "a.json"
     for indent in (None, 1):

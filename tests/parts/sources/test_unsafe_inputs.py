@@ -39,7 +39,11 @@ def _zip(path: Path, *names: str) -> Path:
 
 @pytest.mark.parametrize(
     ("names", "said"),
-    [(("../../x.jsonl", "ok.jsonl"), "unsafe member name(s): '../../x.jsonl'"), (("model/data.pkl",), "unsafe pickle"), (("rows.jsonl",), "a zip archive")],
+    [
+        (("../../x.jsonl", "ok.jsonl"), "unsafe member name(s): '../../x.jsonl'"),
+        (("model/data.pkl",), "unsafe pickle"),
+        (("rows.jsonl",), "a zip archive"),
+    ],
 )
 def test_zips_are_refused_with_the_reason_and_nothing_is_unpacked(tmp_path: Path, names: tuple[str, ...], said: str) -> None:
     (tmp_path / "in").mkdir()
@@ -73,7 +77,9 @@ def test_a_manifest_opens_nothing_outside_its_folder(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "ok.jsonl").write_text('{"a": 1}\n')
     (folder / "link.jsonl").symlink_to(secret)
-    (folder / "list.json").write_text(json.dumps({"files": ["ok.jsonl", "link.jsonl", "../secret.jsonl", str(secret), "sub/../../secret.jsonl", ""]}))
+    (folder / "list.json").write_text(
+        json.dumps({"files": ["ok.jsonl", "link.jsonl", "../secret.jsonl", str(secret), "sub/../../secret.jsonl", ""]})
+    )
     items = list(open_rows(folder / "list.json").items)
     assert [(type(i), i.at) for i in items] == [(RawRow, "entry 1"), *((BadRow, f"entry {n}") for n in range(2, 7))]
 
@@ -104,7 +110,9 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) >> 10)
 """
 
 
-@pytest.mark.parametrize(("name", "start", "end"), [("a.jsonl", b'{"a": "', b'"}\n'), ("a.json", b'[{"a": "', b'"}]'), ("a.csv", b"a,b\nx", b",y\n")])
+@pytest.mark.parametrize(
+    ("name", "start", "end"), [("a.jsonl", b'{"a": "', b'"}\n'), ("a.json", b'[{"a": "', b'"}]'), ("a.csv", b"a,b\nx", b",y\n")]
+)
 def test_a_line_of_100_mb_is_named_in_bounded_memory(tmp_path: Path, name: str, start: bytes, end: bytes) -> None:
     path = tmp_path / name
     with path.open("wb") as f:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,9 @@ def dataset(folder: Path, **roles: Sequence[Example]) -> Given:
     """Write rows by role (`any`, `train` ...) with ids and an ingest ledger, as the first stage would."""
     folder.mkdir(parents=True)
     files, counts, labels = {}, {}, set()
+    every = with_ids(row for rows in roles.values() for row in rows)  # keys are unique in the whole data set
     for role, rows in roles.items():
-        named = list(with_ids(rows))
+        named = list(islice(every, len(rows)))
         files[role] = f"{role}.jsonl"
         counts[role] = write_records(folder / files[role], named)
         labels |= {r.label for r in rows if r.label is not None}

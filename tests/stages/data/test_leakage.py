@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -115,3 +117,14 @@ def test_every_kind_of_record_has_a_text() -> None:
     assert exact_text(Text("raw", source), "prompt") == "raw"
     called = replace(example("q"), messages=(Message("user", "q", tool_calls=({"name": "f"},)), good))
     assert exact_text(called, "prompt") != exact_text(example("q"), "prompt")
+
+
+def test_the_real_leaking_folder(shared_data: Path) -> None:
+    folder = shared_data / "bad_inputs" / "cls_leak_train_test"
+    splits = {}
+    for split in ("train", "test"):
+        lines = [json.loads(line) for line in (folder / f"{split}.jsonl").read_text().splitlines()]
+        rows = [example(x["text"], x["label"], f"line {i}", file=f"{split}.jsonl") for i, x in enumerate(lines, 1)]
+        splits[split] = list(with_ids(rows))
+    found = {(x.kind, str(x.sealed.source), str(x.seen.source)) for x in find_leaks(splits)}
+    assert found == {("exact", "test.jsonl line 1", "train.jsonl line 1"), ("normalised", "test.jsonl line 2", "train.jsonl line 2")}

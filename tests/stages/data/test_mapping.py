@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from luthier.core.errors import UserError
-from luthier.core.records import Example, Message, Preference, Rating, Record, Text
+from luthier.core.records import Example, Message, Preference, Rating, Record, Text, from_json, to_json
 from luthier.parts.sources import propose
 from luthier.parts.sources.mapping import CLASSES, Mapping, convert, mapping_from, mapping_from_text, mapping_yaml, shown_mapping
 from luthier.parts.sources.mapping_base import PLAIN, Asking, Converted
@@ -19,7 +20,11 @@ from luthier.parts.sources.source import open_rows
 
 U, A = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
 HU, GA = {"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}
-CALL = {"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}]}
+CALL = {
+    "role": "assistant",
+    "content": None,
+    "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}],
+}
 
 
 def result(kind: str | dict[str, Any], fields: dict[str, Any], asking: Asking = PLAIN) -> Converted | BadRow:
@@ -56,9 +61,17 @@ def turns(*pairs: tuple[str, str]) -> tuple[Message, ...]:
             {"instruction": "B", "input": "", "output": "b", "system": "S", "history": [["A", "a"]]},
             [("system", "S"), ("user", "A"), ("assistant", "a"), ("user", "B"), ("assistant", "b")],
         ),
-        ("dolly", {"instruction": "When?", "context": "In 1066.", "response": "1066"}, [("user", "In 1066.\n\nWhen?"), ("assistant", "1066")]),
+        (
+            "dolly",
+            {"instruction": "When?", "context": "In 1066.", "response": "1066"},
+            [("user", "In 1066.\n\nWhen?"), ("assistant", "1066")],
+        ),
         ("classification", {"text": "Good", "label": "pos"}, [("user", "Good"), ("assistant", "pos")]),
-        ({"kind": "classification", "text": ["t", "d"], "label": "y"}, {"t": "T", "d": "D", "y": 3}, [("user", "T\nD"), ("assistant", "3")]),
+        (
+            {"kind": "classification", "text": ["t", "d"], "label": "y"},
+            {"t": "T", "d": "D", "y": 3},
+            [("user", "T\nD"), ("assistant", "3")],
+        ),
         (
             "entities",
             {"tokens": ["In", "New", "York", "BBC"], "ner_tags": ["O", "B-loc", "I-loc", "B-org"]},
@@ -92,7 +105,12 @@ def test_a_prompt_inside_chosen_and_rejected_is_their_common_beginning() -> None
     hh = {"chosen": "\n\nHuman: Hi\n\nAssistant: Hello", "rejected": "\n\nHuman: Hi\n\nAssistant: Go away"}
     openai = {"input": {"messages": [U]}, "preferred_output": [A], "non_preferred_output": [other]}
     sharegpt = {"prompt": [HU], "chosen": GA, "rejected": {"from": "gpt", "value": "Go away"}}
-    for kind, fields in (("preference", {"chosen": [U, A], "rejected": [U, other]}), ("preference", hh), ("preference", sharegpt), ("openai_preference", openai)):
+    for kind, fields in (
+        ("preference", {"chosen": [U, A], "rejected": [U, other]}),
+        ("preference", hh),
+        ("preference", sharegpt),
+        ("openai_preference", openai),
+    ):
         got = record(kind, fields)
         assert isinstance(got, Preference)
         assert (got.prompt, got.chosen, got.rejected) == wanted
@@ -146,7 +164,9 @@ def test_trees_give_the_best_path_or_every_path_in_one_group() -> None:
 
 
 def test_optional_columns() -> None:
-    got = record({"kind": "text", "id": "id", "group": "user", "weight": "w", "meta": ["m"]}, {"text": "T", "id": 7, "user": 9, "w": "0.5", "m": [1]})
+    got = record(
+        {"kind": "text", "id": "id", "group": "user", "weight": "w", "meta": ["m"]}, {"text": "T", "id": 7, "user": 9, "w": "0.5", "m": [1]}
+    )
     assert (got.meta, got.group, got.weight) == ({"id": 7, "m": [1]}, "9", 0.5)
 
 
@@ -159,7 +179,11 @@ def test_optional_columns() -> None:
         ("messages", {"messages": []}, "no messages"),
         ("messages", {"messages": ["hi"]}, "turn 1 is text"),
         ("messages", {"messages": [{"content": "x"}]}, "role missing in turn 1"),
-        ("messages", {"messages": [U, {"role": "bot", "content": "x"}]}, "unknown role 'bot' in turn 2; allowed: system, user, assistant, tool"),
+        (
+            "messages",
+            {"messages": [U, {"role": "bot", "content": "x"}]},
+            "unknown role 'bot' in turn 2; allowed: system, user, assistant, tool",
+        ),
         ("messages", {"messages": [U, {"role": "assistant"}]}, "content missing in turn 2"),
         ("messages", {"messages": [U, {"role": "assistant", "content": 7}]}, "content is not text in turn 2: it is a number"),
         ("messages", {"messages": [U, {"role": "assistant", "content": [{"type": "image_url"}]}]}, "only text parts"),
@@ -170,7 +194,11 @@ def test_optional_columns() -> None:
         ("messages", {"messages": [U, {**A, "weight": "1"}]}, "weight in turn 2"),
         ("messages", {"messages": [U, {"role": "tool", "content": "2", "tool_call_id": "c9"}, A]}, "tool result without call"),
         ("messages", {"messages": [U, CALL, {"role": "tool", "content": "2", "tool_call_id": "c9"}, A]}, "answers call `c9`"),
-        ("messages", {"messages": [U, {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{x"}}]}]}, "arguments are not JSON"),
+        (
+            "messages",
+            {"messages": [U, {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{x"}}]}]},
+            "arguments are not JSON",
+        ),
         ("messages", {"messages": [U, {"role": "assistant", "tool_calls": [{"function": {}}]}]}, "function with a name"),
         ("messages", {"messages": [U, A], "tools": "{"}, "tools are not JSON"),
         ("sharegpt", {"conversations": [GA]}, "no user (human) turn"),
@@ -263,7 +291,9 @@ def test_an_unknown_kind_or_column_option_is_a_user_error() -> None:
 
 
 def test_a_mapping_from_the_command_line() -> None:
-    assert mapping_from_text("classification:text=title+body,label=topic") == mapping_from({"kind": "classification", "text": ["title", "body"], "label": "topic"})
+    assert mapping_from_text("classification:text=title+body,label=topic") == mapping_from(
+        {"kind": "classification", "text": ["title", "body"], "label": "topic"}
+    )
     assert mapping_from_text("{kind: alpaca, output: answer}") == mapping_from({"kind": "alpaca", "output": "answer"})
     with pytest.raises(UserError, match="name=column"):
         mapping_from_text("alpaca:output")
@@ -378,3 +408,87 @@ def test_every_entity_of_a_real_row_stands_in_its_text(shared_data: Path) -> Non
         for entity in answer:
             at = example.prompt[-1].content.index(entity["text"], at) + 1
     assert seen > 1000
+
+
+VALID: dict[str, list[dict[str, Any]]] = {
+    "messages": [
+        {"messages": [U, CALL, {"role": "tool", "content": "2", "tool_call_id": "c1"}, {**A, "weight": 1}], "tools": [{"name": "f"}]}
+    ],
+    "sharegpt": [
+        {
+            "conversations": [HU, {"from": "function_call", "value": '{"name": "f", "arguments": {}}'}, {"from": "tool", "value": "x"}, GA],
+            "system": "S",
+        }
+    ],
+    "alpaca": [{"instruction": "I", "input": "i", "output": "O", "history": [["a", "b"]], "system": "S"}],
+    "dolly": [{"instruction": "I", "context": "C", "response": "R"}],
+    "prompt_completion": [{"prompt": "P", "completion": "C"}],
+    "text": [{"text": "T"}],
+    "classification": [{"text": "T", "label": "a"}],
+    "entities": [{"tokens": ["a", "b"], "ner_tags": ["B-x", "I-x"]}],
+    "preference": [
+        {"prompt": "P", "chosen": "x", "rejected": "y"},
+        {"prompt": [HU], "chosen": [GA], "rejected": [{"from": "gpt", "value": "no"}]},
+    ],
+    "openai_preference": [{"input": {"messages": [U]}, "preferred_output": [A], "non_preferred_output": [{**A, "content": "no"}]}],
+    "kto": [{"prompt": [U], "completion": "C", "label": True}],
+    "oasst": [TREE],
+}
+JUNK: list[Any] = [
+    None,
+    True,
+    0,
+    -1.5,
+    float("nan"),
+    float("inf"),
+    "",
+    " ",
+    "x",
+    "user",
+    [],
+    {},
+    [[]],
+    [None],
+    [7],
+    {"role": 1},
+    {"a": {}},
+    b"bytes",
+    10**400,
+    [{"role": "user"}],
+]
+
+
+def broken(value: Any, rng: random.Random) -> Any:
+    """A copy in which one node, anywhere, was replaced by junk or removed."""
+    if not isinstance(value, (dict, list)) or not value or rng.random() < 0.15:
+        return rng.choice(JUNK)
+    copy = value.copy()
+    at = rng.choice(list(copy)) if isinstance(copy, dict) else rng.randrange(len(copy))
+    if rng.random() < 0.1:
+        del copy[at]
+    else:
+        copy[at] = broken(copy[at], rng)
+    return copy
+
+
+def test_the_fuzz_below_begins_from_valid_rows() -> None:
+    assert set(VALID) == set(CLASSES)
+    for kind, rows in VALID.items():
+        assert all(isinstance(result(kind, row), Converted) for row in rows)
+
+
+@pytest.mark.parametrize("kind", sorted(VALID))
+def test_a_broken_row_is_converted_or_set_aside_with_a_reason(kind: str) -> None:
+    rng = random.Random(13)
+    mapping = mapping_from({"kind": kind, "id": "id", "group": "group"})
+    aside = 0
+    for _ in range(1500):
+        row = broken({**rng.choice(VALID[kind]), "id": 1, "group": "g"}, rng)
+        got = convert(RawRow("line 1", row if isinstance(row, dict) else {}), mapping, "f")
+        if isinstance(got, BadRow):
+            aside += 1
+            assert got.reason
+        else:
+            for made in got.records:
+                assert from_json(json.loads(json.dumps(to_json(made)))) == made
+    assert aside > 300

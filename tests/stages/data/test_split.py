@@ -212,6 +212,15 @@ def test_leaking_rows_can_be_dropped_from_training(tmp_path: Path) -> None:
     assert set(gone) == {"train.jsonl line 1", "train.jsonl line 2"}
     assert "repeats test.jsonl line 2 (test, normalised)" in gone["train.jsonl line 2"]
     assert len(json.loads((path / "split.json").read_text())["leaks"]) == 2
+    assert len(out["validation"]) == 4
+
+
+def test_copies_go_before_rows_are_counted_out(tmp_path: Path) -> None:
+    test = many(30)
+    given = dataset(tmp_path / "d", train=[*test, *many(100, start=200)], test=test)
+    out, ctx, _ = build(Split(dataset=given, plan=SplitPlan(leakage="drop", train=60, validation=30)), tmp_path)
+    assert {s: len(r) for s, r in out.items()} == {"train": 60, "validation": 30, "test": 30}
+    assert any("leakage, copies taken out" in n and "30 train rows repeat test rows" in n for n in ctx.notes)
 
 
 def test_leaking_rows_can_be_kept_with_a_warning(tmp_path: Path) -> None:
@@ -223,7 +232,7 @@ def test_leaking_rows_can_be_kept_with_a_warning(tmp_path: Path) -> None:
 def test_dropping_everything_is_refused(tmp_path: Path) -> None:
     rows = many(6)
     given = dataset(tmp_path / "d", train=rows, validation=many(2, start=50), test=rows)
-    with pytest.raises(AnswerIsNo, match="every training row"):
+    with pytest.raises(UserError, match="rows to train on"):
         build(Split(dataset=given, plan=SplitPlan(leakage="drop")), tmp_path)
 
 

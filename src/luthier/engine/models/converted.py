@@ -7,6 +7,7 @@ changed converter makes a new folder and never reuses an old one.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luthier.core.errors import CorruptArtifact, LuthierError, UserError, from_os_error
+from luthier.core.errors import CorruptArtifact, LuthierError, MachineError, UserError, from_os_error
 from luthier.engine.models import wheels
 from luthier.engine.models.cache import HashMemory, locked, publish, read_manifest, sha256_file
 from luthier.engine.models.embedded import Embedded
@@ -133,7 +134,10 @@ def _build(recipe: _Recipe) -> None:
         facts.setdefault("licence", found.licence)
 
     try:
-        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=recipe.folder.parent) as work:
+        prefix = f".fetch-{recipe.folder.name}-"
+        for left in recipe.folder.parent.glob(prefix + "*"):  # by a process that was killed: we hold the lock
+            shutil.rmtree(left)
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=recipe.folder.parent) as work:
             publish(recipe.folder, facts, write)
     except OSError as err:
         raise from_os_error(err, "writing the model cache at") from None
@@ -141,13 +145,11 @@ def _build(recipe: _Recipe) -> None:
 
 def convert_gguf(path: Path, folder: Path, progress: Progress) -> None:
     """Write the GGUF file's model as a folder: config, float32 safetensors, tokenizer, template, generation config."""
-    from safetensors.numpy import save_file
-
     file = GGUFFile(path)
     config = convert_config(file)
-    build_tokenizer(file).save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer.json").write_text(build_tokenizer(file).to_str(pretty=True), encoding="utf-8")
     weights = convert_weights(file, config, progress)
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    _save(weights, folder / "model.safetensors")
     progress("dequantising", len(weights), len(weights))
     documents = {"config.json": config, "tokenizer_config.json": tokenizer_config(file), "generation_config.json": generation_config(file)}
     for name, document in documents.items():
@@ -156,3 +158,17 @@ def convert_gguf(path: Path, folder: Path, progress: Progress) -> None:
         f"---\nlicense: {file.get('general.license', 'unknown')}\n---\nConverted from {path.name}: every weight dequantised to float32.\n"
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _save(weights: dict[str, Any], path: Path) -> None:
+    """Write safetensors. Raises OSError with its number on a full disk (the library has an error of its own for it)."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    try:
+        save_file(weights, path, metadata={"format": "pt"})
+    except SafetensorError as err:
+        number = re.search(r"os error (\d+)", str(err))
+        if number is None:
+            raise MachineError(f"the weights could not be written to {path}: {err}") from None
+        raise OSError(int(number.group(1)), os.strerror(int(number.group(1))), str(path)) from None

@@ -72,7 +72,7 @@ _KINDS: tuple[tuple[str, re.Pattern[str], Test], ...] = (
     ("card number", re.compile(r"(?<![\d.-])\d(?:[ -]?\d){12,18}(?![\d-])", re.ASCII), luhn),
     ("SSN", re.compile(r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])", re.ASCII), ssn),
     ("IP address", re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.]*\d)", re.ASCII), ipv4),
-    ("phone number", re.compile(r"(?<![\w.+-])(?<!\d )(?:\+|\()?\d(?:[ .()-]{0,2}\d){9,14}(?![\w-]|[ .]\d)", re.ASCII), phone),
+    ("phone number", re.compile(r"(?<![\w.+-])(?:\+\(?|(?<!\d )\(?)\d(?:[ .()-]{0,2}\d){9,14}(?![\w-]|[ .]\d)", re.ASCII), phone),
 )
 
 

@@ -85,6 +85,11 @@ def refuse_what_is_not_rows(head: bytes, name: str) -> None:
         if head.startswith(magic):
             raise UserError("the file must hold text rows", f"{what}: it is not text and not JSON lines", name)
     if encoding_of(head) == "binary":
+        halves = sorted((head[::2].count(0), head[1::2].count(0)))
+        if halves[0] < 0.1 * len(head) and halves[1] > 0.4 * len(head):
+            raise UserError(
+                "the text must be UTF-8, or UTF-16 with a BOM", "what looks like UTF-16 without a BOM", name, "save it as UTF-8"
+            )
         raise UserError("the file must hold text rows", "binary data: it is not text and not JSON lines", name)
 
 

@@ -68,7 +68,11 @@ class Columns(Config):
         if self.id is not None and fields.get(self.id) not in (None, ""):
             meta["id"] = fields[self.id]
         group = fields.get(self.group) if self.group else None
-        return {"group": None if group in (None, "") else str(group), "weight": self._weight(fields), "meta": plain(meta)}
+        return {
+            "group": None if group in (None, "") else name_of(group, self.group or ""),
+            "weight": self._weight(fields),
+            "meta": plain(meta),
+        }
 
     def _weight(self, fields: Mapping[str, Any]) -> float:
         if self.weight is None:
@@ -112,6 +116,13 @@ def optional_text(fields: Mapping[str, Any], column: str | None, name: str = "")
     if not isinstance(value, str):
         raise RowFault(f"{name or column} is {kind_of(value)}, not text")
     return value
+
+
+def name_of(value: object, column: str) -> str:
+    """A name: text as it stands, or a whole number written out. Raises RowFault."""
+    if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
+        raise RowFault(f"{column} must be text or a whole number, got {shown(value)}")
+    return str(value)
 
 
 def kind_of(value: object) -> str:

@@ -6,13 +6,24 @@ no split ever puts two branches of one conversation on different sides.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
 from luthier.core.records import Example, Message, Source
-from luthier.parts.sources.mapping_base import Asking, Columns, Converted, RowFault, content_fault, first_of, optional_text, present
-from luthier.parts.sources.turns import OPENAI_KEYS, SHAREGPT_KEYS, check_conversation, keys_of, parse_tools, parse_turns
+from luthier.parts.sources.mapping_base import (
+    Asking,
+    Columns,
+    Converted,
+    RowFault,
+    content_fault,
+    first_of,
+    name_of,
+    optional_text,
+    present,
+)
+from luthier.parts.sources.turns import OPENAI_KEYS, SHAREGPT_KEYS, check_conversation, parse_tools, parse_turns
 
 
 class Messages(Columns):
@@ -54,7 +65,8 @@ class ShareGPT(Columns):
     def convert(self, fields: Mapping[str, Any], source: Source, asking: Asking) -> Converted:
         """One example. Raises RowFault."""
         value = present(fields, self.conversations)
-        keys = keys_of(value) if isinstance(value, (list, tuple)) and value and "role" in value[0] else SHAREGPT_KEYS
+        first = value[0] if isinstance(value, (list, tuple)) and value else None
+        keys = OPENAI_KEYS if isinstance(first, Mapping) and "role" in first and "from" not in first else SHAREGPT_KEYS
         messages, changes = parse_turns(value, self.conversations, keys)
         system = optional_text(fields, self.system)
         if system.strip():
@@ -85,7 +97,7 @@ class OpenAssistant(Columns):
         paths = list(_paths(root, self.best_only))
         if not paths:
             raise RowFault("no answer: the tree has no assistant reply")
-        extras = {**self.extras(fields), "group": str(tree)}
+        extras = {**self.extras(fields), "group": name_of(tree, self.tree_id)}
         records: list[Example] = []
         for i, path in enumerate(paths, 1):
             check_conversation(path)
@@ -104,7 +116,9 @@ def _paths(root: Mapping[str, Any], best_only: bool) -> Iterator[tuple[Message, 
     while stack:
         node, above = stack.pop()
         path = (*above, _node_message(node, len(above) + 1))
-        replies = [r for r in node.get("replies") or () if isinstance(r, Mapping)]
+        replies = node.get("replies") or []
+        if not isinstance(replies, (list, tuple)) or not all(isinstance(r, Mapping) for r in replies):
+            raise RowFault(f"replies of turn {len(path)} is not a list of objects")
         if best_only:
             replies = sorted(replies, key=_rank)[:1]
         if len(path) > MAX_DEPTH or found >= MAX_PATHS:
@@ -118,7 +132,7 @@ def _paths(root: Mapping[str, Any], best_only: bool) -> Iterator[tuple[Message, 
 
 def _rank(node: Mapping[str, Any]) -> float:
     rank = node.get("rank")
-    return float(rank) if isinstance(rank, (int, float)) else float("inf")
+    return rank if isinstance(rank, (int, float)) else math.inf
 
 
 def _node_message(node: Mapping[str, Any], turn: int) -> Message:

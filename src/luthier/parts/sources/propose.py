@@ -190,7 +190,9 @@ def _guesses(columns: list[str]) -> tuple[Mapping, ...]:
 
 
 def _none(reason: str, columns: Sequence[str], fits: tuple[Mapping, ...]) -> Proposal:
-    return Proposal(None, f"{reason}; columns found: {', '.join(repr(c) for c in columns)}", fits, "\n".join(mapping_yaml(m) for m in fits))
+    return Proposal(
+        None, f"{reason}; columns found: {', '.join(repr(c) for c in columns)}", fits, "\n  # or:\n".join(mapping_yaml(m) for m in fits)
+    )
 
 
 def require(proposal: Proposal, file: str) -> Mapping:

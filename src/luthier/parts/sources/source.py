@@ -71,13 +71,7 @@ def open_rows(path: Path, limits: Limits | None = None) -> Opened:
         found = binary
     else:
         found, chunks = _open_text(head, chunks, claim.format, name, changes)
-    if found != claim.format and claim.format and found != "manifest":
-        what = "objects spread over several lines (not one object a line)" if found == "objects" else detect.NAMES[found]
-        changes.append(
-            Change(
-                WHOLE_FILE, f"the name says {detect.NAMES[claim.format]}, but this is not {claim.format}: it holds {what} and was read so"
-            )
-        )
+    _announce_format(found, claim.format, changes)
     items = importlib.import_module(f"luthier.parts.sources.read_{found}").read(Source(path, name, chunks, limits, meter))
     shown = "json" if found == "objects" else found
     return Opened(name, f"{shown}.{compression}" if compression else shown, items, meter, changes)
@@ -109,6 +103,13 @@ def _announce_compression(found: str, claimed: str, name: str, changes: list[Cha
         )
     said = f".{claimed}" if claimed else "uncompressed"
     changes.append(Change(WHOLE_FILE, f"the name says {said}, but the content is {detect.COMPRESSIONS[found]}: it was decompressed"))
+
+
+def _announce_format(found: str, claimed: str, changes: list[Change]) -> None:
+    if claimed and found not in (claimed, "manifest"):
+        what = "objects spread over several lines (not one object a line)" if found == "objects" else detect.NAMES[found]
+        said = f"the name says {detect.NAMES[claimed]}, but this is not {claimed}: it holds {what} and was read so"
+        changes.append(Change(WHOLE_FILE, said))
 
 
 def _open_text(head: bytes, chunks: Iterator[bytes], claim: str, name: str, changes: list[Change]) -> tuple[str, Iterator[bytes]]:

@@ -6,13 +6,12 @@ that is reported by a check and not judged here, for real conversations do both.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from luthier.core.records import ROLES, Message
-from luthier.parts.sources.mapping_base import RowFault, kind_of, shown
+from luthier.parts.sources.mapping_base import RowFault, kind_of, plain, shown
 from luthier.parts.sources.strict_json import BadJson, parse_json
 
 SHAREGPT_ROLES = {
@@ -92,7 +91,7 @@ def check_tool_results(messages: Sequence[Message]) -> None:
             raise RowFault(f"tool result without call: turn {i} answers call{which}, which was never made")
 
 
-MAX_ID = 60
+MAX_ID, MAX_WEIGHT = 60, 1_000_000
 
 
 def _role(turn: Mapping[str, Any], keys: Keys, where: str, changes: list[str]) -> str:
@@ -130,8 +129,8 @@ def _turn_weight(turn: Mapping[str, Any], where: str) -> float | None:
     value = turn.get("weight", turn.get("loss_weight"))
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-        raise RowFault(f"weight in {where} must be a number not below 0, got {shown(value)}")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MAX_WEIGHT:
+        raise RowFault(f"weight in {where} must be a number from 0 to {MAX_WEIGHT:,}, got {shown(value)}")
     return float(value)
 
 
@@ -180,7 +179,7 @@ def _arguments(value: Any, where: str) -> dict[str, Any]:
             raise RowFault(f"arguments are not JSON in {where}: {err}") from None
     if not isinstance(value, Mapping):
         raise RowFault(f"arguments are {kind_of(value)}, not an object, in {where}")
-    return dict(value)
+    return plain(value)
 
 
 def _sharegpt_turn(turn: Mapping[str, Any], role: Any, before: Sequence[Message], where: str) -> Message:
@@ -225,5 +224,5 @@ def parse_tools(value: Any) -> tuple[dict[str, Any], ...]:
         function = tool.get("function", tool) if isinstance(tool, Mapping) else None
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
             raise RowFault(f"tool {i} must be an object with a name")
-        tools.append({"type": "function", "function": dict(function)})
+        tools.append({"type": "function", "function": plain(function)})
     return tuple(tools)

@@ -16,9 +16,20 @@ from luthier.parts.sources.detect import claim_of
 from luthier.parts.sources.mapping import Mapping
 from luthier.parts.sources.mapping_base import Asking
 from luthier.parts.sources.source import open_rows
-from luthier.stages.data.check import SPLITS, DataCheck, Found, Placed, check_file, proposed, together
+from luthier.stages.data.check_document import DataCheck, Found, Placed, together
+from luthier.stages.data.check_rows import check_rows, proposed
 from luthier.stages.data.leakage import exact_text, normalised_text
 from luthier.stages.data.reading import ReadRow, read_rows
+
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "valid": "validation",
+    "validation": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
 
 
 def check_folder(folder: Path, mapping: Mapping | None, asking: Asking) -> DataCheck:
@@ -29,7 +40,6 @@ def check_folder(folder: Path, mapping: Mapping | None, asking: Asking) -> DataC
         reason = f"{folder.name} is a folder, and no data file in it is named for a split ({named}); name the file"
         return DataCheck(
             verdict="reject",
-            file=folder.name,
             format="folder",
             mapping=None,
             rows=0,
@@ -40,8 +50,8 @@ def check_folder(folder: Path, mapping: Mapping | None, asking: Asking) -> DataC
         mapping = mapping or proposed(files[0][1])
     except UserError:
         mapping = None  # each file's own document says why
-    checks = [check_file(path, mapping, asking) for _, path in files]
-    if mapping is None or any(c.verdict == "reject" for c in checks):
+    checks = [(path.name, check_rows(path, mapping, asking)) for _, path in files]
+    if mapping is None or any(c.verdict == "reject" for _, c in checks):
         return together(folder.name, "folder", checks)
     leaks = list(find_leaks(files, mapping, asking))
     whole = together(folder.name, "folder", checks)

@@ -96,10 +96,12 @@ class Split(Stage[Dataset]):
         source = ctx.get(self.dataset)
         roles = {role: read_records(source.path / name) for role, name in sorted(source.result.files.items())}
         earlier = places_of(ctx.get(self.frozen)) if self.frozen is not None else {}
-        division = divide(roles, self.plan, earlier)
-        division, leaks = settle_leaks(division, self.plan)
-        notes = [f"leakage, kept because `split.leakage: warn`: {describe_leaks(leaks)}"] if leaks and self.plan.leakage == "warn" else []
-        notes += describe_gaps(division.splits)
+        early = given_leaks(roles, self.plan) if self.plan.leakage == "drop" else []
+        roles, gone = take_out(roles, early)
+        division, late = settle_leaks(divide(roles, self.plan, earlier), self.plan)
+        division, leaks = Division(division.splits, gone + division.dropped), early + late
+        done = "copies taken out of the less sealed split" if self.plan.leakage == "drop" else "kept because of `split.leakage: warn`"
+        notes = ([f"leakage, {done}: {describe_leaks(leaks)}"] if leaks else []) + describe_gaps(division.splits)
         for note in notes:
             ctx.observer(Note(note, "warning"))
         return self._write(ctx, source, division, leaks, notes)
@@ -140,7 +142,7 @@ def divide(roles: dict[str, list[Any]], plan: SplitPlan, earlier: dict[str, str]
     missing = [s for s in ("test", "validation") if s not in given and plan.size(s) != 0]
     rows = [*roles.get("any", []), *roles.get("train", [])]
     if not rows:
-        raise UserError("there must be rows to train on", "none besides " + (" and ".join(given) or "an empty file"), "split")
+        raise UserError("there must be rows to train on", "none left besides " + (" and ".join(given) or "an empty file"), "split")
     movable = len(roles.get("any", [])) or len(rows)
     units = make_units(rows, plan.same, plan.by_group, plan.stratify == "label", plan.seed)
     placed, free, fixed = _place_known(units, rows, earlier, movable)
@@ -229,21 +231,23 @@ def settle_leaks(division: Division, plan: SplitPlan) -> tuple[Division, list[Le
     if plan.leakage == "block":
         fix = "set `split.leakage: drop` to take the copies out of the less sealed split, or `warn` to keep them"
         raise AnswerIsNo(f"leakage: {describe_leaks(leaks)}\n{fix}")
-    reasons = {
-        (x.seen_split, x.seen.key, str(x.seen.source)): f"leakage: repeats {x.sealed.source} ({x.sealed_split}, {x.kind})" for x in leaks
-    }
-    splits: dict[str, list[Any]] = {split: [] for split in division.splits}
-    dropped = list(division.dropped)
-    for split, rows in division.splits.items():
-        for row in rows:
-            reason = reasons.get((split, row.key, str(row.source)))
-            if reason is None:
-                splits[split].append(row)
-            else:
-                dropped.append((row, reason))
+    splits, dropped = take_out(division.splits, leaks)
     if not splits["train"]:
         raise AnswerIsNo(f"leakage: every training row repeats a sealed row: {describe_leaks(leaks)}")
-    return Division(splits, dropped), leaks
+    return Division(splits, division.dropped + dropped), leaks
+
+
+def given_leaks(roles: dict[str, list[Any]], plan: SplitPlan) -> list[Leak]:
+    """What the user's own files repeat of each other: found before rows are counted out, so that sizes still come out."""
+    sealed = {split: roles.get(split, []) for split in ("test", "validation")}
+    return find_leaks({**sealed, "train": [*roles.get("any", []), *roles.get("train", [])]}, plan.same, plan.by_group)
+
+
+def take_out(rows_by: dict[str, list[Any]], leaks: list[Leak]) -> tuple[dict[str, list[Any]], list[tuple[Any, str]]]:
+    """Rows without the less sealed copies, and those copies with the reason. Keys are unique in a data set."""
+    reasons = {x.seen.key: f"leakage: repeats {x.sealed.source} ({x.sealed_split}, {x.kind})" for x in reversed(leaks)}
+    kept = {name: [r for r in rows if r.key not in reasons] for name, rows in rows_by.items()}
+    return kept, [(r, reasons[r.key]) for rows in rows_by.values() for r in rows if r.key in reasons]
 
 
 def describe_gaps(splits: dict[str, list[Any]]) -> list[str]:

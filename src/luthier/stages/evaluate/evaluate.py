@@ -25,7 +25,7 @@ from luthier.stages.evaluate.prompting import read_prompting
 class Evaluate(Stage[Predictions]):
     """`model` on `split` of `dataset`. With `prompting`, a base is asked the way that won on validation rows."""
 
-    model: Stage[Any]
+    model: Stage  # of a BaseModel or a Checkpoint
     dataset: Stage[Dataset]
     split: Literal["train", "validation", "test"]
     metric: ScorerConfig

@@ -23,6 +23,7 @@ def write_predictions(path: Path, rows: Sequence[Example], outputs: Sequence[Out
                 "prompt": [{"role": m.role, "content": m.content} for m in row.prompt],
                 "reference": row.reference,
                 "label": row.label,
+                "group": row.group,
                 "output": output.text,
                 "finish": output.finish,
                 "scores": score,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from toys import random_tokens, sequence
 
 from luthier.engine.contract import Batch, TokenSequence
+from toys import random_tokens, sequence
 
 
 def as_batch(sequences: list[TokenSequence]) -> Batch:

@@ -120,12 +120,17 @@ def test_floats_without_a_dot_are_floats() -> None:
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["name", "train", "method", "rank", "kind", "x"]), inner, max_size=4),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(["name", "train", "method", "rank", "kind", "x"]), inner, max_size=4)
+        ),
         max_leaves=8,
     )
 )
 def test_no_config_raises_anything_but_a_user_error(data: object) -> None:
+    message = "fine"
     try:
         parse_config(Project, data)
     except UserError as err:
-        assert str(err)
+        message = str(err)
+    assert message

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toys import FAMILIES, random_tokens, save_toy, toy_engine
 
 from luthier.engine.contract import Sampling
 from luthier.engine.fast.architecture import read_architecture
 from luthier.engine.fast.decoder import Decoder, Keep
 from luthier.engine.fast.weights import build_weights
 from luthier.engine.trees.pack import build_full_pack
+from toys import FAMILIES, random_tokens, save_toy, toy_engine
 
 
 def plain(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
@@ -63,9 +63,8 @@ def test_greedy_tokens_equal_generate(toy_folder: Any, family: str, shared: int)
     completions = fast.sample(prompts(shared), Sampling(max_new_tokens=24, stop_ids=(7, 9)))
     for prompt, completion in zip(prompts(shared), completions, strict=True):
         ids = torch.from_numpy(prompt.astype(np.int64))[None]
-        full = model.generate(
-            ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, do_sample=False, eos_token_id=[7, 9], pad_token_id=0, use_cache=True
-        )
+        mask = torch.ones_like(ids)
+        full = model.generate(ids, attention_mask=mask, max_new_tokens=24, do_sample=False, eos_token_id=[7, 9], pad_token_id=0)
         wanted = full[0, len(prompt) :].tolist()
         stopped = wanted[-1] in (7, 9)
         assert completion.finish == ("stop" if stopped else "length")
@@ -84,6 +83,7 @@ def test_generation_does_not_depend_on_batches(toy_folder: Any) -> None:
 
 def test_progress_reaches_the_total(toy_folder: Any) -> None:
     seen: list[tuple[int, int]] = []
-    toy_engine(toy_folder("llama"), "fast", None, budget=64).sample(prompts(0), Sampling(max_new_tokens=3), lambda d, t: seen.append((d, t)))
+    engine = toy_engine(toy_folder("llama"), "fast", None, budget=64)
+    engine.sample(prompts(0), Sampling(max_new_tokens=3), lambda done, total: seen.append((done, total)))
     assert seen[-1] == (5, 5)
     assert [d for d, _ in seen] == sorted(d for d, _ in seen)

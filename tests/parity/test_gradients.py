@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from hard_batches import BATCHES, as_batch, deep_tree, packed
-from toys import FAMILIES, relative_errors, toy_engine
 
+from hard_batches import BATCHES, as_batch, deep_tree, packed
 from luthier.engine.contract import Batch
 from luthier.engine.lora import LoRASpec
 from luthier.parts.losses.sft import SFT
+from toys import FAMILIES, relative_errors, toy_engine
 
 SPEC = LoRASpec(rank=4, alpha=8.0)
 LIMIT = 1e-10

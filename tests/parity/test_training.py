@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hard_batches import as_batch, deep_tree
-from toys import random_tokens, sequence, toy_engine
 
+from hard_batches import as_batch, deep_tree
 from luthier.core.errors import EngineRefused, UserError
 from luthier.core.execution import Execution
 from luthier.engine.checkpoint.folder import load_newest, save_checkpoint
@@ -20,6 +19,7 @@ from luthier.engine.lora import LoRASpec, load_adapter
 from luthier.engine.optim.config import AdamW
 from luthier.engine.select import load_engine
 from luthier.parts.losses.sft import SFT
+from toys import random_tokens, sequence, toy_engine
 
 SPEC = LoRASpec(rank=4, alpha=8.0)
 
@@ -30,7 +30,7 @@ def step_batch(step: int) -> Batch:
     return as_batch([sequence(root + random_tokens(rng, n), list(range(60, 60 + n))) for n in (3, 8, 5, 12)])
 
 
-def train(engine: Any, steps: range, learning_rate: float = 2e-3) -> list[float]:
+def train(engine: Any, steps: range, learning_rate: float = 1e-3) -> list[float]:
     losses = []
     for step in steps:
         losses.append(engine.forward_backward(step_batch(step), SFT()).loss)

@@ -59,5 +59,3 @@ def show(overrides: Overrides = None, file: File = DEFAULT, split: str = "train"
         return 0
 
     guard(verb, json)
-
-

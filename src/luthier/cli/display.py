@@ -6,7 +6,6 @@ when a stage starts, ends, or reports a metric, so that logs stay readable.
 
 from __future__ import annotations
 
-
 import time
 from collections import deque
 from typing import Any
@@ -89,7 +88,7 @@ class Display:
         if self.task_name != (event.stage, event.unit):
             if self.task is not None:
                 self.bar.remove_task(self.task)
-            self.task = self.bar.add_task(event.stage, total=event.total, unit=event.unit, completed=event.done)
+            self.task = self.bar.add_task(event.stage, total=event.total, unit=event.unit)
             self.task_name = (event.stage, event.unit)
         self.bar.update(self.task, completed=event.done, total=event.total)
 
@@ -118,5 +117,3 @@ class Display:
         if rate is not None:
             table.add_row("tokens/s", f"{rate:,.0f}", "")
         return Group(table, self.bar)
-
-

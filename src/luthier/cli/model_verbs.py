@@ -27,7 +27,9 @@ def list_models(json: Json = False) -> None:
         rows = rows_of()
         if json:
             emit(ModelsDocument(models=tuple(dataclasses.asdict(r) for r in rows)))
-        cells = [(r.name, f"{r.num_parameters / 1e6:.0f} M", r.licence, "in the cache" if r.present else "to pull", r.description) for r in rows]
+        cells = [
+            (r.name, f"{r.num_parameters / 1e6:.0f} M", r.licence, "in the cache" if r.present else "to pull", r.description) for r in rows
+        ]
         print_table("", ("name", "parameters", "licence", "state", ""), cells)
         return 0
 

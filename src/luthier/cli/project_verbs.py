@@ -86,7 +86,9 @@ def doctor(file: File = DEFAULT, json: Json = False) -> None:
         document = examine(home)
         if json:
             emit(document)
-        print_table("this machine", ("check", "", "found", "why it matters"), [(c.name, c.level, c.found, c.matters) for c in document.checks])
+        print_table(
+            "this machine", ("check", "", "found", "why it matters"), [(c.name, c.level, c.found, c.matters) for c in document.checks]
+        )
         return 0 if document.healthy else 1
 
     guard(verb, json)

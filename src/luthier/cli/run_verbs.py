@@ -27,7 +27,15 @@ def run(overrides: Overrides = None, file: File = DEFAULT, wait: Wait = False, r
         verdict = outcome.report.verdict
         if json:
             folder = str(outcome.folder)
-            emit(RunDocument(run=outcome.number, name=workspace.project.name, folder=folder, cached=outcome.cached, verdict=verdict.model_dump(mode="json")))
+            emit(
+                RunDocument(
+                    run=outcome.number,
+                    name=workspace.project.name,
+                    folder=folder,
+                    cached=outcome.cached,
+                    verdict=verdict.model_dump(mode="json"),
+                )
+            )
         if outcome.cached:
             say(f"nothing changed since run {outcome.number}")
         print_summary(outcome.report, console())
@@ -71,7 +79,12 @@ Split = Annotated[str, typer.Option("--split", help="validation (default) or tes
 
 
 def evaluate(
-    overrides: Overrides = None, file: File = DEFAULT, split: Split = "validation", wait: Wait = False, reason: Reason = None, json: Json = False
+    overrides: Overrides = None,
+    file: File = DEFAULT,
+    split: Split = "validation",
+    wait: Wait = False,
+    reason: Reason = None,
+    json: Json = False,
 ) -> None:
     """Evaluate the tuned model on validation rows, or on the sealed test rows."""
 

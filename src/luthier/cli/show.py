@@ -18,14 +18,22 @@ from luthier.pipeline.workspace import Workspace
 def runs(workspace: Workspace) -> RunsDocument:
     """Every run, newest first."""
     rows = workspace.database.list_runs()
-    print_table("runs", ("run", "name", "state", "verdict", "created"), [(r["number"], r["name"], r["state"], r["decision"] or "", r["created"]) for r in rows])
+    print_table(
+        "runs",
+        ("run", "name", "state", "verdict", "created"),
+        [(r["number"], r["name"], r["state"], r["decision"] or "", r["created"]) for r in rows],
+    )
     return RunsDocument(runs=tuple(rows))
 
 
 def artifacts(workspace: Workspace) -> ArtifactsDocument:
     """Every finished artifact, newest first."""
     rows = workspace.database.list_artifacts()
-    print_table("artifacts", ("stage", "key", "seconds", "created"), [(r["stage"], r["key"][:12], f"{r['seconds']:.1f}", r["created"]) for r in rows])
+    print_table(
+        "artifacts",
+        ("stage", "key", "seconds", "created"),
+        [(r["stage"], r["key"][:12], f"{r['seconds']:.1f}", r["created"]) for r in rows],
+    )
     return ArtifactsDocument(artifacts=tuple(rows))
 
 

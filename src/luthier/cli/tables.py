@@ -32,7 +32,9 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
 def print_scores(predictions: Predictions, looks: int | None) -> None:
     """Every metric with its interval."""
     rows = [(name, f"{e['value']:.4f}", f"{e['low']:.4f} to {e['high']:.4f}", int(e["n"])) for name, e in predictions.scores.items()]
-    print_table(f"{predictions.model} on {predictions.num_rows} {predictions.split} rows", ("metric", "value", "95 % interval", "rows"), rows)
+    print_table(
+        f"{predictions.model} on {predictions.num_rows} {predictions.split} rows", ("metric", "value", "95 % interval", "rows"), rows
+    )
     if looks is not None:
         console().print(Text(f"looks at these sealed rows so far: {looks}"))
 

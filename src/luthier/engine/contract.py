@@ -73,8 +73,13 @@ class Loss(Protocol):
     `linear` losses are `-sum(coefficient * logprob)`: their gradient is formed in the forward chunk.
     """
 
-    needs: frozenset[str]
-    linear: bool
+    @property
+    def needs(self) -> frozenset[str]:
+        """What it wants per target: `logprobs`."""
+        ...
+
+    @property
+    def linear(self) -> bool: ...
 
     def coefficients(self, weights_N: Any) -> Any:
         """For a linear loss: d(loss)/d(-logprob) per target, before the normaliser. [num_targets]."""

@@ -29,7 +29,9 @@ class Prompting(Config):
     def demonstrations(self, training: Sequence[Example]) -> tuple[Example, ...]:
         """`shots` training rows in an order that takes the labels in turn. Raises UserError when there are too few."""
         if self.shots > len(training):
-            raise UserError("no more shots than training rows", f"shots={self.shots} of {len(training)} rows", f"evaluate.baselines.{self.name}")
+            raise UserError(
+                "no more shots than training rows", f"shots={self.shots} of {len(training)} rows", f"evaluate.baselines.{self.name}"
+            )
         ordered = sorted(training, key=lambda e: hashlib.sha256(f"{self.seed}:{e.key}".encode()).hexdigest())
         rounds: dict[str | None, int] = {}
         ranked: list[tuple[int, int, Example]] = []

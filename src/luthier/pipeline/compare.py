@@ -46,10 +46,14 @@ def predictions_of(workspace: Workspace, run: dict[str, Any], role: str) -> Buil
     """The finished evaluation `role` (tuned or baseline) of a run, verified."""
     key = workspace.database.links(run["number"]).get(role)
     if key is None:
-        raise UserError("the run must have reached its evaluation", f"run {run['number']} is {run['state']}", "compare", "finish it with `luthier run`")
+        raise UserError(
+            "the run must have reached its evaluation", f"run {run['number']} is {run['state']}", "compare", "finish it with `luthier run`"
+        )
     folder = workspace.store.artifacts / f"evaluate-{key[:12]}"
     record = verify(folder)
-    return Built(stage="evaluate", key=key, path=folder, result=Predictions.model_validate(record["result"]), seconds=record["seconds"], cached=True)
+    return Built(
+        stage="evaluate", key=key, path=folder, result=Predictions.model_validate(record["result"]), seconds=record["seconds"], cached=True
+    )
 
 
 def _rows_key(predictions: Built[Predictions]) -> str:

@@ -67,26 +67,37 @@ def _processor() -> Check:
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     vector = next((f for f in ("avx512f", "avx2") if f in flags), "no AVX2 seen")
     level: Level = "ok" if cores >= 2 else "warning"
-    return Check(name="processor", level=level, found=f"{cores} cores, {vector}", matters="training time scales with cores and vector width")
+    return Check(
+        name="processor", level=level, found=f"{cores} cores, {vector}", matters="training time scales with cores and vector width"
+    )
 
 
 def _memory() -> Check:
     available_gb = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     level: Level = "ok" if available_gb >= MIN_MEMORY_GB else "warning"
-    return Check(name="free memory", level=level, found=f"{available_gb:.1f} GB", matters=f"the default model trains in about {MIN_MEMORY_GB:.0f} GB")
+    return Check(
+        name="free memory", level=level, found=f"{available_gb:.1f} GB", matters=f"the default model trains in about {MIN_MEMORY_GB:.0f} GB"
+    )
 
 
 def _disk(home: Path) -> Check:
     there = next(p for p in (home, *home.resolve().parents) if p.exists())
     free_gb = shutil.disk_usage(there).free / 2**30
     level: Level = "ok" if free_gb >= MIN_DISK_GB else "warning"
-    return Check(name="free disk", level=level, found=f"{free_gb:.1f} GB at {there}", matters="models, checkpoints and artifacts are written here")
+    return Check(
+        name="free disk", level=level, found=f"{free_gb:.1f} GB at {there}", matters="models, checkpoints and artifacts are written here"
+    )
 
 
 def _writable(home: Path) -> Check:
     there = next(p for p in (home, *home.resolve().parents) if p.exists())
     ok = os.access(there, os.W_OK)
-    return Check(name="write permission", level="ok" if ok else "failed", found=str(there), matters="everything is kept in .luthier beside the project file")
+    return Check(
+        name="write permission",
+        level="ok" if ok else "failed",
+        found=str(there),
+        matters="everything is kept in .luthier beside the project file",
+    )
 
 
 def _sqlite() -> Check:
@@ -116,13 +127,18 @@ def _arithmetic() -> Check:
     best_s = 9e9
     for _ in range(8):
         start = time.perf_counter()
-        a @ b.T
+        torch.mm(a, b.T)
         best_s = min(best_s, time.perf_counter() - start)
     rate = 2 * 1024 * 576 * 1536 / best_s / 1e9
     error = float(((a[:64].double() @ b.T.double()) - (a[:64] @ b.T)).abs().max())
     level: Level = "ok" if error < 1e-3 else "failed"
     words = "training speed follows this rate; the error is against float64"
-    return Check(name="matrix product", level=level, found=f"{rate:.0f} GFLOP/s on {torch.get_num_threads()} threads, error {error:.0e}", matters=words)
+    return Check(
+        name="matrix product",
+        level=level,
+        found=f"{rate:.0f} GFLOP/s on {torch.get_num_threads()} threads, error {error:.0e}",
+        matters=words,
+    )
 
 
 def _models() -> Check:

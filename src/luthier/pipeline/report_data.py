@@ -66,7 +66,9 @@ def assemble(workspace: Workspace, number: int, folder: Path, built: Artifacts) 
 def _run(workspace: Workspace, number: int, records: dict[str, Any]) -> Run:
     commands = (f"cd {workspace.root.resolve().name}", f"luthier run --file {workspace.file.name}")
     finished, seed = records["verdict"]["finished"], workspace.project.train.seed
-    return Run(number=number, name=workspace.project.name, project=str(workspace.file.name), finished=finished, seed=seed, commands=commands)
+    return Run(
+        number=number, name=workspace.project.name, project=str(workspace.file.name), finished=finished, seed=seed, commands=commands
+    )
 
 
 def _objective(workspace: Workspace) -> Objective:
@@ -106,7 +108,8 @@ def _data(workspace: Workspace, built: Artifacts) -> Data:
     files = workspace.project.data.files
     seen = Counter(e.source.rpartition(" ")[0].rpartition(" ")[0] for e in {e.source: e for e in entries}.values())
     sources = tuple(
-        SourceFile(file=f.path, num_rows=seen.get(Path(f.path).name, 0), licence=f.licence, sha256=_sha256(workspace.root / f.path)) for f in files
+        SourceFile(file=f.path, num_rows=seen.get(Path(f.path).name, 0), licence=f.licence, sha256=_sha256(workspace.root / f.path))
+        for f in files
     )
     dataset = built["split"]
     splits = []
@@ -114,7 +117,9 @@ def _data(workspace: Workspace, built: Artifacts) -> Data:
         rows = read_records(dataset.path / name)
         classes = Counter(r.label for r in rows if getattr(r, "label", None) is not None)
         splits.append(SplitCount(split=split, num_rows=len(rows), classes=dict(sorted(classes.items()))))  # type: ignore[arg-type]
-    return Data(sources=sources, ledger=ledger_steps(entries), splits=tuple(splits), findings=_findings(built["rows"].path / "findings.json"))
+    return Data(
+        sources=sources, ledger=ledger_steps(entries), splits=tuple(splits), findings=_findings(built["rows"].path / "findings.json")
+    )
 
 
 def _sha256(path: Path) -> str:
@@ -153,7 +158,7 @@ def _lengths(workspace: Workspace, built: Artifacts) -> Lengths:
     body = json.loads((built["prepared"].path / "lengths.json").read_text(encoding="utf-8"))
     return Lengths(
         histogram=tuple(Bin(**b) for b in body["histogram"]),
-        percentiles=body["percentiles"],
+        percentiles={p: n for p, n in body["percentiles"].items() if p in ("50", "90", "99", "100")},
         max_length=body["max_length"],
         policy=body["policy"],
         trained_share=body["trained_share"],

@@ -10,7 +10,7 @@ from luthier.parts.scorers.summary import ClassFigures
 from luthier.pipeline.workspace import Workspace
 from luthier.report.model import Answer, ClassRow, Evaluation, MetricRow, Pairs
 from luthier.report.sections import Candidate, Confusion, Estimate
-from luthier.stages.evaluate.judge import paired
+from luthier.stages.evaluate.judge import compare, paired
 
 SHOWN = 12
 Artifacts = dict[str, Built[Any]]
@@ -84,10 +84,11 @@ def _metrics(workspace: Workspace, built: Artifacts) -> tuple[MetricRow, ...]:
     out = []
     for scorer in (workspace.project.objective.primary(), *workspace.project.objective.others()):
         both = [Estimate(**built[role].result.scores[scorer.name]) for role in ("baseline", "tuned")]
-        difference = None
-        if scorer.name == verdict.metric:
-            low, high = verdict.interval
-            difference = Estimate(value=verdict.effect, low=low, high=high, n=verdict.num_rows, level=1 - verdict.alpha)
+        paired_verdict = (
+            verdict if scorer.name == verdict.metric else compare(built["tuned"], built["baseline"], scorer, verdict.alpha, seed=0)
+        )
+        low, high = paired_verdict.interval
+        difference = Estimate(value=paired_verdict.effect, low=low, high=high, n=paired_verdict.num_rows, level=1 - verdict.alpha)
         out.append(
             MetricRow(name=scorer.name, higher_is_better=scorer.higher_is_better, baseline=both[0], tuned=both[1], difference=difference)
         )

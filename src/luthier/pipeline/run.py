@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from luthier.core.errors import LuthierError
-from luthier.core.events import Event, Metric, Note, Observer, Progress
+from luthier.core.events import Event, Metric, Note, Observer, Progress, StageFinished
 from luthier.core.files import write_atomic
 from luthier.core.stage import Built
 from luthier.core.store import Interrupted
@@ -117,7 +117,7 @@ def with_log(path: Path, outer: Observer) -> Observer:
     from luthier.core.database import now
 
     def observe(event: Event) -> None:
-        if not isinstance(event, (Progress, Metric)):
+        if not isinstance(event, (Progress, Metric)) and not (isinstance(event, StageFinished) and event.cached):
             text = event.text if isinstance(event, Note) else repr(event)
             with path.open("a", encoding="utf-8") as f:
                 f.write(f"{now()} {text}\n")

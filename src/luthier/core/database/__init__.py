@@ -115,7 +115,9 @@ class Database:
             if name_or_number in (str(run["number"]), run["name"], f"{run['number']:04d}-{run['name']}"):
                 return run
         known = [str(r["number"]) for r in runs] + sorted({r["name"] for r in runs})
-        raise UserError("a run of this project is wanted", repr(name_or_number), fix=did_you_mean(name_or_number, known) or "there are no runs yet")
+        raise UserError(
+            "a run of this project is wanted", repr(name_or_number), fix=did_you_mean(name_or_number, known) or "there are no runs yet"
+        )
 
     def link(self, run: int, role: str, key: str) -> None:
         """Say that `run` uses the artifact `key` as `role`."""

@@ -5,6 +5,8 @@ One decision: the initial adapter comes from `engine.lora`, not from PEFT's gene
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,10 @@ def load_reference(
         raise UserError("a model folder must hold config.json", str(folder))
     attention = "sdpa" if dtype == torch.float64 else "eager"
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, attn_implementation=attention, local_files_only=True, trust_remote_code=False, use_safetensors=True
-        )
+        with _no_progress_bar():
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype, attn_implementation=attention, local_files_only=True, trust_remote_code=False, use_safetensors=True
+            )
     except (ValueError, KeyError, OSError) as err:
         raise EngineRefused(f"a decoder that transformers can load is wanted: {str(err).splitlines()[0]}", where=str(folder)) from None
     if dtype == torch.float64:
@@ -41,6 +44,20 @@ def load_reference(
     start = initial_weights(shapes, spec, seed, dtype) if weights is None else weights
     _fill(parameters, start)
     return ReferenceEngine(model, AdapterSet(parameters, AdapterSource(spec, modules, folder.name)))
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Loading draws no bar on the user's terminal; the setting is put back."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _norms_in_full_precision(model: Any) -> None:

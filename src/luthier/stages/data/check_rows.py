@@ -140,5 +140,3 @@ def rejected(path: Path, reason: str, tally: _Tally | None = None, mapping: Mapp
         changes=tuple(tally.changes),
         findings=(Found(at="file", reason=message, check="reading"),),
     )
-
-

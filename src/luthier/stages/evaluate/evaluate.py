@@ -7,7 +7,7 @@ from that file's rows, so a figure can always be taken apart again.
 from __future__ import annotations
 
 import time
-from typing import Any, Literal
+from typing import Literal
 
 from luthier.core.artifacts import Dataset, Predictions, Prompting
 from luthier.core.events import Progress

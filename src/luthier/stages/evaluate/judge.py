@@ -38,7 +38,12 @@ def paired(tuned: Built[Predictions], baseline: Built[Predictions]) -> list[tupl
     keys = {r["key"] for r in left}
     if keys != set(right):
         only = len(keys ^ set(right))
-        raise UserError("both sides must have answered the same rows", f"{only} rows that only one side answered", "compare", "evaluate both on the same split")
+        raise UserError(
+            "both sides must have answered the same rows",
+            f"{only} rows that only one side answered",
+            "compare",
+            "evaluate both on the same split",
+        )
     return [(r, right[r["key"]]) for r in left]
 
 

@@ -26,7 +26,9 @@ def load_predictor(model: Built[Any], execution: Execution, decoding: Decoding, 
     if isinstance(result, Checkpoint):
         renderer = Renderer.load(model.path / "renderer")
         if renderer.hash != result.renderer_hash:
-            raise CorruptArtifact(f"{model.path}: the renderer's hash is {renderer.hash[:12]}, the checkpoint was trained with {result.renderer_hash[:12]}")
+            raise CorruptArtifact(
+                f"{model.path}: the renderer's hash is {renderer.hash[:12]}, the checkpoint was trained with {result.renderer_hash[:12]}"
+            )
         engine = load_engine(Path(result.base_folder), None, execution, seed=0, adapter=model.path / "adapter")
     elif isinstance(result, BaseModel):
         renderer = Renderer.from_model(Path(result.folder))

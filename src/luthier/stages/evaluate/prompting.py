@@ -71,5 +71,7 @@ def read_prompting(prompting: Built[Prompting], dataset: Built[Dataset]) -> tupl
     by_key = {e.key: e for e in read_split(dataset, "train")}
     missing = [k for k in body["demonstrations"] if k not in by_key]
     if missing:
-        raise UserError("the demonstrations must be training rows of the same dataset", f"{len(missing)} of them unknown", str(prompting.path))
+        raise UserError(
+            "the demonstrations must be training rows of the same dataset", f"{len(missing)} of them unknown", str(prompting.path)
+        )
     return Way.model_validate(body["chosen"]), tuple(by_key[k] for k in body["demonstrations"])

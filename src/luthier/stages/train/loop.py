@@ -133,7 +133,12 @@ def _one_step(engine: Engine, rows: Rows, loss: Loss, recipe: Recipe, done: Prog
         norm = engine.optim_step(learning_rate)
     except NonFiniteLoss as err:
         raise _diverged(err, step, [rows.keys[picked[i]] for i in err.sequences or range(len(picked))]) from err
-    for name, value in (("loss", out.loss), ("learning_rate", learning_rate), ("gradient_norm", norm), ("unique_tokens", out.unique_tokens)):
+    for name, value in (
+        ("loss", out.loss),
+        ("learning_rate", learning_rate),
+        ("gradient_norm", norm),
+        ("unique_tokens", out.unique_tokens),
+    ):
         ctx.observer(Metric(step, "train", name, float(value)))
     return replace(done, step=step, trained_tokens=done.trained_tokens + out.num_targets)
 
@@ -169,4 +174,3 @@ def _emit(ctx: Context, step: int, figures: dict[str, float]) -> None:
 def final_words(done: Progressed, total: int) -> str:
     """Why training ended, for the record."""
     return done.stopped or f"done: {done.step} of {total} steps"
-

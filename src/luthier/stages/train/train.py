@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+
 from luthier.core.artifacts import BaseModel, Checkpoint, Dataset, Prepared
 from luthier.core.events import Note
 from luthier.core.keys import file_sha256

@@ -36,3 +36,24 @@ def toy_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from toy_models import make_toy_base
 
     return make_toy_base(tmp_path_factory.mktemp("toy") / "toy-llama")
+
+
+@pytest.fixture(scope="session")
+def learner_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy base that can learn the toy project (read-only by agreement)."""
+    from toy_project import make_learner
+
+    return make_learner(tmp_path_factory.mktemp("toy") / "learner")
+
+
+@pytest.fixture(scope="session")
+def finished_toy(tmp_path_factory: pytest.TempPathFactory, learner_base: Path) -> Path:
+    """The folder of the toy project after one whole `luthier run` of the command line (read-only by agreement)."""
+    from toy_project import luthier, write_toy
+
+    folder = tmp_path_factory.mktemp("finished") / "toy"
+    write_toy(folder, learner_base)
+    done = luthier(folder, "run", "--json")
+    assert done.returncode == 0, done.stderr
+    (folder / "first.json").write_text(done.stdout, encoding="utf-8")
+    return folder

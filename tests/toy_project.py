@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-WORDS = {"card": ("stolen", "blocked"), "rate": ("wrong", "changed"), "cash": ("late", "missing")}
+WORDS = {"card": "stolen", "rate": "wrong", "cash": "late"}
 FILLERS = ("now", "my", "it", "is", "the", "why", "one", "two", "how", "when")
 ENV = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "NO_COLOR": "1", "COLUMNS": "200"}
 
@@ -24,10 +24,21 @@ def toy_rows(per_class: int = 40) -> list[tuple[str, str]]:
     """(text, label) rows, all different; the keyword of a row gives its label."""
     rows = []
     for i in range(per_class):
-        for label, words in WORDS.items():
-            a, b = FILLERS[i % 10], FILLERS[(i // 10 + i) % 10]
-            rows.append((f"{a} {words[i % 2]} {b} {i}", label))
+        for label, word in WORDS.items():
+            rows.append((f"{FILLERS[i % 10]} {FILLERS[i // 10]} {word}", label))
     return rows
+
+
+def make_learner(folder: Path) -> Path:
+    """The toy llama with embeddings large enough for a confident answer (norm and tied head cap the logits of the plain one)."""
+    from safetensors.torch import load_file, save_file
+    from toy_models import make_toy_base
+
+    make_toy_base(folder, hidden=64)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.embed_tokens.weight"] *= 3.0
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return folder
 
 
 def toy_settings(base: Path, **sections: Any) -> dict[str, Any]:
@@ -45,7 +56,7 @@ def toy_settings(base: Path, **sections: Any) -> dict[str, Any]:
         "prepare": {"max_length": 256},
         "train": {
             "method": {"kind": "lora", "rank": 8},
-            "learning_rate": 0.02,
+            "learning_rate": 0.01,
             "schedule": {"kind": "cosine", "warmup_ratio": 0.1},
             "epochs": 4,
             "batch_size": 8,

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from hard_batches import as_batch
 from luthier.core.errors import LuthierError
@@ -19,7 +20,7 @@ from luthier.engine.contract import Sampling
 from luthier.engine.lora import LoRASpec
 from luthier.engine.select import load_engine
 from luthier.parts.losses.sft import SFT
-from toys import relative_errors, sequence
+from toys import sequence
 
 
 @pytest.fixture(scope="module")
@@ -44,25 +45,23 @@ def rows(num: int) -> list[Any]:
 
 
 @pytest.mark.slow
-def test_first_gradients_in_float32(folder: Path) -> None:
-    import torch
-
-    reference, fast = engines(folder, LoRASpec(16, 32.0))
-    state = reference.state()
-    generator = torch.Generator().manual_seed(0)
-    for name in sorted(state):
-        if "lora_B" in name:
-            state[name] = torch.randn(state[name].shape, generator=generator) * 0.01
-    for engine in (reference, fast):
-        engine.load_state(state)
-    slow, quick = (e.forward_backward(as_batch(rows(4)), SFT()) for e in (reference, fast))
-    assert quick.loss == pytest.approx(slow.loss, rel=1e-5)
+def test_first_gradients_in_float32_are_those_of_float64(folder: Path) -> None:
+    """Transformers' own float32 gradients are 1e-5 to 1e-4 away from float64 on this model, so float64 is the judge."""
+    spec = LoRASpec(16, 32.0)
+    exact = load_engine(folder, spec, Execution(engine="reference"), 0, dtype="float64")
+    fast, plain = (load_engine(folder, spec, Execution(engine=kind), 0) for kind in ("fast", "reference"))  # type: ignore[arg-type]
+    truth, quick = (e.forward_backward(as_batch(rows(4)), SFT()) for e in (exact, fast))
+    plain.forward_backward(as_batch(rows(4)), SFT())
+    assert quick.loss == pytest.approx(truth.loss, rel=1e-5)
     assert quick.unique_tokens < quick.as_if_separate_tokens
-    found, wanted = fast.gradients(), reference.gradients()
-    whole = torch.cat([g.flatten() for g in wanted.values()])
-    apart = torch.cat([(found[n] - g).flatten() for n, g in wanted.items()])
-    assert float(apart.norm() / whole.norm()) < 1e-5
-    assert max(relative_errors(found, wanted).values()) < 1e-4
+    assert apart(fast, exact) < 1e-5
+    assert apart(fast, exact) < apart(plain, exact)
+
+
+def apart(engine: Any, truth: Any) -> float:
+    """|g - truth| / |truth| over all trainable weights."""
+    found, wanted = (torch.cat([g.double().flatten() for g in e.gradients().values()]) for e in (engine, truth))
+    return float((found - wanted).norm() / wanted.norm())
 
 
 @pytest.mark.slow

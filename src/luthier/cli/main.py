@@ -6,6 +6,8 @@ One decision: this module imports nothing heavy; each verb imports what it needs
 
 from __future__ import annotations
 
+import os
+
 import typer
 
 from luthier.cli import data_verbs, model_verbs, project_verbs, run_verbs
@@ -44,4 +46,6 @@ def version(show: bool = typer.Option(False, "--version", help="Print the versio
 
 def main() -> None:
     """The entry point of the `luthier` command."""
+    # Read by OpenMP when torch loads it: threads that wait sleep instead of spinning (see docs/log.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app()

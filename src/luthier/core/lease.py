@@ -6,6 +6,7 @@ JSON beside it (owner, process, heartbeat) is for people and never decides.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import getpass
 import json
@@ -65,7 +66,8 @@ class Lease:
 
     def _keep_beating(self) -> None:
         while not self._done.wait(HEARTBEAT_S):
-            self._beat()
+            with contextlib.suppress(OSError):  # a full disk: the heartbeat that people see grows old, the lease itself holds
+                self._beat()
 
     def _beat(self) -> None:
         if not hasattr(self, "_info"):

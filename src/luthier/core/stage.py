@@ -85,6 +85,10 @@ class Stage(Config, Generic[T]):
         """What the key is made of: every field. A stage over outside bytes gives their hash instead."""
         return fields_of(self)
 
+    def gone(self, result: T) -> str:
+        """What a finished artifact needs outside the store and no longer has; empty when nothing. It is then built again, aloud."""
+        return ""
+
     def inputs(self) -> dict[str, Stage[Any]]:
         """Input stages by field path, found inside tuples, mappings and sub-configs too."""
         return dict(_stages_in(fields_of(self), ""))

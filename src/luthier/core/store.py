@@ -16,7 +16,7 @@ from typing import Any, TypeVar, get_args
 
 from luthier.core import record as records_on_disk
 from luthier.core.errors import CorruptArtifact, MachineError, from_os_error
-from luthier.core.events import Event, Metric, Observer, StageFinished, StageStarted, ignore
+from luthier.core.events import Event, Metric, Note, Observer, StageFinished, StageStarted, ignore
 from luthier.core.execution import Execution
 from luthier.core.files import fsync_path, fsync_tree, make_read_only, remove_tree
 from luthier.core.keys import canonical, class_name
@@ -118,7 +118,7 @@ class Store:
     ) -> Built[T]:
         """The artifact of `stage`: found, or built after its inputs. See `Context` for what a stage sees."""
         found = self.find(stage)
-        if found is not None:
+        if found is not None and not stage.gone(found.result):
             observer(StageFinished(found.stage, found.key, found.seconds, cached=True))
             return found
         for below in stage.inputs().values():
@@ -128,8 +128,13 @@ class Store:
         lease = acquire(work, f"{stage.stage_name()} {stage.key()[:12]}", wait)
         try:
             found = self.find(stage)  # another process may have finished it while we waited
-            if found is not None:
+            why = stage.gone(found.result) if found is not None else ""
+            if found is not None and not why:
                 return found
+            if why:
+                observer(Note(f"{stage.stage_name()} is built again: {why}", "warning"))
+                self._verified.pop(stage.key(), None)
+                remove_tree(self.folder_of(stage))
             ctx = BuildContext(self, work, execution, observer, stop_flag, wait)
             return self._build_here(stage, ctx)
         except OSError as err:

@@ -64,7 +64,8 @@ def assemble(workspace: Workspace, number: int, folder: Path, built: Artifacts) 
 
 
 def _run(workspace: Workspace, number: int, records: dict[str, Any]) -> Run:
-    commands = (f"cd {workspace.root.resolve().name}", f"luthier run --file {workspace.file.name}")
+    resolved = Path(workspace.home.name) / "runs" / f"{number:04d}-{workspace.project.name}" / "config.resolved.yaml"
+    commands = (f"cd {workspace.root.resolve().name} && luthier run --file {resolved}",)
     finished, seed = records["verdict"]["finished"], workspace.project.train.seed
     return Run(
         number=number, name=workspace.project.name, project=str(workspace.file.name), finished=finished, seed=seed, commands=commands

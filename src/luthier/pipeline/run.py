@@ -7,7 +7,6 @@ found again instead of being made twice.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,10 @@ from typing import Any
 
 import yaml
 
-from luthier.core.errors import LuthierError
+from luthier.core.errors import LeaseHeld, LuthierError, from_os_error
 from luthier.core.events import Event, Metric, Note, Observer, Progress, StageFinished
 from luthier.core.files import write_atomic
+from luthier.core.lease import acquire
 from luthier.core.stage import Built
 from luthier.core.store import Interrupted
 from luthier.pipeline.workspace import Workspace
@@ -49,25 +49,52 @@ class RunOutcome:
 
 def run(workspace: Workspace, options: RunOptions) -> RunOutcome:
     """Build everything to the verdict and write the run folder. Raises LuthierError; a stopped run goes on later."""
-    number, finished = _number(workspace)
-    folder = folder_of(workspace, number)
-    if finished and (folder / "report.json").is_file():
-        for stage in workspace.graph.roles().values():
-            workspace.store.find(stage)  # verified on read
-        return RunOutcome(number, folder, read_report(folder / "report.json"), cached=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / "config.resolved.yaml", resolved_yaml(workspace).encode())
+    key = workspace.graph.verdict.key()[:12]
+    workspace.store.prepare()
+    lease = acquire(workspace.store.work / f"run-{key}", f"the run {workspace.project.name} ({key})", options.wait)
     try:
+        number, finished = _number(workspace)
+        folder = folder_of(workspace, number)
+        if finished and (folder / "report.json").is_file() and _is_whole(workspace):
+            return RunOutcome(number, folder, read_report(folder / "report.json"), cached=True)
+        report = _carry_out(workspace, options, number, folder)
+        return RunOutcome(number, folder, report, cached=False)
+    finally:
+        lease.__exit__(None, None, None)
+
+
+def _is_whole(workspace: Workspace) -> bool:
+    """True when every artifact is there; each is verified on the way. Raises CorruptArtifact."""
+    return all([workspace.store.find(stage) is not None for stage in workspace.graph.roles().values()])  # noqa: C419 - verify all
+
+
+def _carry_out(workspace: Workspace, options: RunOptions, number: int, folder: Path) -> RunReport:
+    """Build, write the folder, and record how it ended."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / "config.resolved.yaml", resolved_yaml(workspace, folder).encode())
         built = build_all(workspace, options, number, folder)
         report = _write_folder(workspace, number, folder, built)
-    except Interrupted:
-        workspace.database.close_run(number, "stopped")
+    except (Interrupted, LeaseHeld):
+        _close(workspace, options, number, "stopped")
         raise
     except LuthierError as err:
-        workspace.database.close_run(number, "failed", sentence=str(err))
+        _close(workspace, options, number, "failed", str(err))
         raise
+    except OSError as err:
+        told = from_os_error(err, "writing the run's folder")
+        _close(workspace, options, number, "failed", str(told))
+        raise told from err
     workspace.database.close_run(number, "done", report.verdict.decision, report.verdict.sentence)
-    return RunOutcome(number, folder, report, cached=False)
+    return report
+
+
+def _close(workspace: Workspace, options: RunOptions, number: int, state: str, sentence: str | None = None) -> None:
+    """Record an end that is already an error: when even that fails, the first error stays the one that is raised."""
+    try:
+        workspace.database.close_run(number, state, sentence=sentence)
+    except LuthierError as err:
+        options.observer(Note(f"the end of run {number} could not be recorded: {err}", "warning"))
 
 
 def folder_of(workspace: Workspace, number: int) -> Path:
@@ -75,9 +102,18 @@ def folder_of(workspace: Workspace, number: int) -> Path:
     return workspace.home / "runs" / f"{number:04d}-{workspace.project.name}"
 
 
-def resolved_yaml(workspace: Workspace) -> str:
-    """The project with every default filled in, as YAML."""
-    return yaml.safe_dump(workspace.project.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+def resolved_yaml(workspace: Workspace, folder: Path) -> str:
+    """The project with every default filled in, as YAML; its paths are read from `folder`, like those of any project file."""
+    body = workspace.project.model_dump(mode="json")
+    for entry in body["data"]["files"]:
+        entry["path"] = os.path.relpath(workspace.root / entry["path"], folder)
+    if (workspace.root / body["base"]).exists():
+        body["base"] = os.path.relpath(workspace.root / body["base"], folder)
+    objective = body["objective"]
+    for scorer in [objective["metric"] or {}, *objective["metrics"]]:
+        if scorer.get("kind") == "custom":
+            scorer["file"]["path"] = os.path.relpath(scorer["file"]["path"], folder)
+    return yaml.safe_dump(body, sort_keys=False, allow_unicode=True)
 
 
 def _number(workspace: Workspace) -> tuple[int, bool]:
@@ -85,6 +121,8 @@ def _number(workspace: Workspace) -> tuple[int, bool]:
     root_key = workspace.graph.verdict.key()
     for known in workspace.database.list_runs():
         if known["root_key"] == root_key and known["name"] == workspace.project.name:
+            if known["state"] != "done":
+                workspace.database.reopen_run(known["number"])
             return known["number"], known["state"] == "done"
     return workspace.database.new_run(workspace.project.name, root_key), False
 
@@ -138,8 +176,7 @@ def _write_folder(workspace: Workspace, number: int, folder: Path, built: dict[s
         "ledger.jsonl": built["prepared"].path / "ledger.jsonl",
     }
     for name, source in copies.items():
-        (folder / name).unlink(missing_ok=True)
-        shutil.copyfile(source, folder / name)
+        write_atomic(folder / name, source.read_bytes())
     report = assemble(workspace, number, folder, built)
     write_report(report, folder)
     return report

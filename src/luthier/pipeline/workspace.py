@@ -41,8 +41,11 @@ class Workspace:
 
     @property
     def home(self) -> Path:
-        """Where everything is kept: `.luthier` beside the project file, or `$LUTHIER_HOME`."""
-        return Path(os.environ["LUTHIER_HOME"]) if os.environ.get("LUTHIER_HOME") else self.root / ".luthier"
+        """Where everything is kept: `.luthier` beside the project file, the one a resolved project file is in, or `$LUTHIER_HOME`."""
+        if os.environ.get("LUTHIER_HOME"):
+            return Path(os.environ["LUTHIER_HOME"])
+        around = [p for p in self.file.resolve().parents if p.name == ".luthier"]
+        return around[0] if around else self.root / ".luthier"
 
     @cached_property
     def graph(self) -> Graph:

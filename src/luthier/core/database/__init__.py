@@ -87,6 +87,12 @@ class Database:
         except exc.DatabaseError as err:
             if isinstance(err, exc.IntegrityError):
                 raise
+            if "full" in str(err.orig):
+                place = self.url.removeprefix("sqlite:///")
+                raise MachineError(f"disk full while writing {place}: free some space and run the same command again") from err
+            if "readonly" in str(err.orig):
+                place = self.url.removeprefix("sqlite:///")
+                raise MachineError(f"no permission to write to {place}: make it writable or choose another place") from err
             fix = "move the file away and run again; artifacts and runs on disk are not touched"
             raise MachineError(f"the database {self.url.removeprefix('sqlite:///')} cannot be used: {err.orig}; {fix}") from err
 
@@ -102,6 +108,11 @@ class Database:
         values = {"state": state, "finished": now(), "decision": decision, "sentence": sentence}
         with self.begin() as conn:
             conn.execute(t.runs.update().where(t.runs.c.number == number).values(**values))
+
+    def reopen_run(self, number: int) -> None:
+        """Say that a run which was stopped or failed is being carried on."""
+        with self.begin() as conn:
+            conn.execute(t.runs.update().where(t.runs.c.number == number).values(state="running", finished=None, sentence=None))
 
     def list_runs(self) -> list[dict[str, Any]]:
         """Every run, newest first."""

@@ -38,6 +38,10 @@ class Base(Stage[BaseModel]):
             return {"files": {p.name: file_sha256(p) for p in sorted(path.iterdir()) if p.suffix in IDENTITY_SUFFIXES}}
         return {"hub": self.name}
 
+    def gone(self, result: BaseModel) -> str:
+        """The model's folder is outside the store: a cache that somebody may have emptied."""
+        return "" if (Path(result.folder) / "config.json").is_file() else f"the model's folder {result.folder} is gone"
+
     def build(self, ctx: Context) -> BaseModel:
         """Find, fetch or convert the model; the artifact says where it is."""
         from luthier.engine.models.resolve import resolve

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.core.artifacts import BaseModel, Checkpoint
-from luthier.core.errors import CorruptArtifact
+from luthier.core.errors import CorruptArtifact, MachineError
 from luthier.core.execution import Execution
 from luthier.core.stage import Built
 from luthier.engine.decoding import Decoding
@@ -23,6 +23,9 @@ def load_predictor(model: Built[Any], execution: Execution, decoding: Decoding, 
     from luthier.engine.select import load_engine
 
     result = model.result
+    folder = Path(result.base_folder if isinstance(result, Checkpoint) else result.folder)
+    if not folder.is_dir():
+        raise MachineError(f"the base model's folder {folder} is gone: put it back there; `luthier models pull` fills the cache")
     if isinstance(result, Checkpoint):
         renderer = Renderer.load(model.path / "renderer")
         if renderer.hash != result.renderer_hash:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +39,7 @@ class Progressed:
     best: dict[str, float] = field(default_factory=dict)
     without_gain: int = 0
     trained_tokens: int = 0
+    evaluated: int = 0
     stopped: str = ""
 
 
@@ -78,19 +80,25 @@ def train(engine: Engine, rows: Rows, loss: Loss, recipe: Recipe, evaluate: Eval
     done = resume(engine, ctx)
     if done.step == 0:
         _emit(ctx, 0, evaluate(0))
-    while done.step < total and not done.stopped:
+    while True:
+        if done.step in evaluation_steps and done.evaluated < done.step:
+            done = _evaluate(engine, evaluate, recipe, done, ctx, objective)
+            _save(engine, done, ctx)
+        if done.step >= total or done.stopped:
+            return done
         started = time.monotonic()
         done = _one_step(engine, rows, loss, recipe, done, total, ctx)
         ctx.observer(Metric(done.step, "train", "seconds_per_step", time.monotonic() - started))
         ctx.observer(Progress("train", done.step, total, "steps"))
-        if done.step in evaluation_steps:
-            done = _evaluate(engine, evaluate, recipe, done, ctx, objective)
         due = done.step % ctx.execution.save_every == 0 or done.step in evaluation_steps
         if due or ctx.stop_requested():
-            save_checkpoint(ctx.dir / CHECKPOINTS, done.step, {**engine.state(), LOOP: asdict(done)})
+            _save(engine, done, ctx)
         if ctx.stop_requested():
             ctx.stop(f"training is saved at step {done.step} of {total}")
-    return done
+
+
+def _save(engine: Engine, done: Progressed, ctx: Context) -> None:
+    save_checkpoint(ctx.dir / CHECKPOINTS, done.step, {**engine.state(), LOOP: asdict(done)})
 
 
 def resume(engine: Engine, ctx: Context) -> Progressed:
@@ -103,23 +111,27 @@ def resume(engine: Engine, ctx: Context) -> Progressed:
         ctx.observer(Note(note, "warning"))
     done = Progressed(**found.state.pop(LOOP))
     engine.load_state(found.state)
-    _cut_metrics(ctx.dir / "metrics.jsonl", done.step)
+    _cut_metrics(ctx.dir / "metrics.jsonl", done)
     ctx.observer(Note(f"resumed training at step {done.step}"))
     return done
 
 
-def _cut_metrics(path: Path, last_step: int) -> None:
-    """Drop the lines after `last_step`, and a line that a kill left torn: those steps are run again."""
+def _cut_metrics(path: Path, done: Progressed) -> None:
+    """Drop the lines of what is done again: later steps, an evaluation that was not saved, and a line that a kill left torn."""
     if not path.exists():
         return
     kept = []
     for line in path.read_text(encoding="utf-8").split("\n"):
         try:
-            if line and json.loads(line)["step"] <= last_step:
+            if line and _is_kept(json.loads(line), done):
                 kept.append(line + "\n")
         except json.JSONDecodeError:
             continue
     path.write_text("".join(kept), encoding="utf-8")
+
+
+def _is_kept(line: dict[str, Any], done: Progressed) -> bool:
+    return line["step"] <= (done.step if line["split"] == "train" else done.evaluated)
 
 
 def _one_step(engine: Engine, rows: Rows, loss: Loss, recipe: Recipe, done: Progressed, total: int, ctx: Context) -> Progressed:
@@ -152,6 +164,7 @@ def _diverged(err: NonFiniteLoss, step: int, keys: list[str]) -> UserError:
 def _evaluate(engine: Engine, evaluate: Evaluation, recipe: Recipe, done: Progressed, ctx: Context, objective: Objective) -> Progressed:
     figures = evaluate(done.step)
     _emit(ctx, done.step, figures)
+    done = replace(done, evaluated=done.step)
     gain = objective.gain(figures, done.best) if done.best else math.inf
     patience = recipe.early_stopping
     if gain > 0:

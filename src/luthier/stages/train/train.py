@@ -9,9 +9,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
+
 from luthier.core.artifacts import BaseModel, Checkpoint, Dataset, Prepared
+from luthier.core.errors import CorruptArtifact
 from luthier.core.events import Note
 from luthier.core.keys import file_sha256
+from luthier.core.records import Example
 from luthier.core.rows import choices_of, read_split
 from luthier.core.stage import Built, Context, Stage
 from luthier.engine.decoding import Decoding
@@ -51,7 +55,9 @@ class Train(Stage[Checkpoint]):
         rows = _training_rows(prepared)
         done = train(engine, rows, SFT(), self.recipe, watch, ctx, watch.objective)
         best = load_newest(ctx.dir / BEST)
-        assert best is not None  # the last step is always evaluated
+        if best is None or best.step != done.best_step:
+            fault = f"the best checkpoint (step {done.best_step}) is gone from {ctx.dir}"
+            raise CorruptArtifact(f"{fault}; delete that folder and run the same command again")
         engine.load_state(best.state)
         engine.save_adapter(ctx.dir / "adapter", base.name)
         return Checkpoint(
@@ -72,8 +78,14 @@ class Train(Stage[Checkpoint]):
 
     def _watch(self, ctx: Context, predictor: Predictor) -> Watch:
         dataset = ctx.get(self.dataset)
-        sample = tuple(read_split(dataset, "train")[: self.recipe.train_sample])
+        sample = _sample(read_split(dataset, "train"), self.recipe)
         return Watch(predictor, self.metric, tuple(read_split(dataset, "validation")), sample, self.recipe.watch, ctx)
+
+
+def _sample(rows: list[Example], recipe: Recipe) -> tuple[Example, ...]:
+    """`train_sample` rows drawn by seed: the first ones of a stratified split may all be of one class."""
+    order = np.random.default_rng([recipe.seed, len(rows)]).permutation(len(rows))
+    return tuple(rows[i] for i in sorted(order[: recipe.train_sample]))
 
 
 def _training_rows(prepared: Built[Prepared]) -> Rows:

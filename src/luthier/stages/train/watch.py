@@ -1,7 +1,7 @@
 """Watching a run: loss and task metric on validation rows and on a sample of training rows.
 
 One decision: progress is reported row by row and Ctrl-C is answered inside an evaluation too; what it
-measured is thrown away then, because training resumes from the checkpoint before it.
+measured is thrown away then, because the weights are saved before an evaluation begins.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Watch:
 
     def __call__(self, step: int) -> dict[str, float]:
         """Figures at `step`. Before the first step only the loss: the metric of the untuned base is a baseline's business."""
-        figures = {"validation/loss": self.predictor.mean_nll(self.validation)}
+        nll = self.predictor.mean_nll(self.validation, lambda done, total: self._progress(done, total, "validation rows"))
+        figures = {"validation/loss": nll}
         if step > 0:
             figures[f"validation/{self.scorer.name}"] = self._score(self.validation, "validation rows")
             if self.sample:
@@ -49,3 +50,5 @@ class Watch:
 
     def _progress(self, done: int, total: int, unit: str) -> None:
         self.ctx.observer(Progress("evaluation", done, total, unit))
+        if self.ctx.stop_requested():
+            self.ctx.stop("training is saved; the evaluation that was under way starts over")

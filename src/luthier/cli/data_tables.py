@@ -14,10 +14,10 @@ STYLES = {"accept": "green", "repair": "green", "warn": "yellow", "quarantine": 
 MOST = 200
 
 
-def print_check(document: DataCheck) -> None:
+def print_check(document: DataCheck, name: str) -> None:
     """The verdict first, then every place (the first 200; `--json` has them all)."""
     out = console()
-    lines = document.lines()
+    lines = document.lines(name)
     for i, line in enumerate(lines[:MOST]):
         out.print(Text(line, style=f"bold {STYLES[document.verdict]}" if i == 0 else ""), soft_wrap=True)
     if len(lines) > MOST:

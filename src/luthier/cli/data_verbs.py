@@ -30,7 +30,7 @@ def check(path: DataPath, mapping: Map = None, strict: Strict = False, json: Jso
         document = check_file(path, mapping_from_text(mapping) if mapping is not None else None, strict=strict)
         if json:
             emit(document)
-        print_check(document)
+        print_check(document, path.name)
         return exit_code(document.verdict)
 
     guard(verb, json)

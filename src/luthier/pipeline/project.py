@@ -110,9 +110,31 @@ class Project(Config):
         return Decoding(kind="labels" if self.objective.task == "classify" else "text")
 
 
+def _with_own_metrics_placed(objective: dict[str, Any], root: Path) -> dict[str, Any]:
+    """The section with the path of each metric of one's own (`file.py:Class`) read against `root`, like every other path."""
+
+    def placed(value: Any) -> Any:
+        if isinstance(value, str) and ".py:" in value:
+            return str(root / value)
+        file = value.get("file") if isinstance(value, dict) else None
+        if isinstance(file, dict) and isinstance(file.get("path"), str):
+            return {**value, "file": {**file, "path": str(root / file["path"])}}
+        return value
+
+    out = dict(objective)
+    if "metric" in out:
+        out["metric"] = placed(out["metric"])
+    if isinstance(out.get("metrics"), list):
+        out["metrics"] = [placed(m) for m in out["metrics"]]
+    return out
+
+
 def load_project(path: Path, overrides: tuple[str, ...] = ()) -> Project:
     """Read, override and check a project file. Paths in it are relative to its folder. Raises UserError."""
     data = apply_overrides(read_yaml(path), overrides)
+    objective = data.get("objective")
+    if isinstance(objective, dict):
+        data["objective"] = _with_own_metrics_placed(objective, path.parent)
     project = parse_config(Project, data, str(path))
     for i, entry in enumerate(project.data.files):
         if not (path.parent / entry.path).exists():

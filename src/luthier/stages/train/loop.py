@@ -19,7 +19,6 @@ import numpy as np
 from luthier.core.errors import UserError
 from luthier.core.events import Metric, Note, Progress
 from luthier.core.stage import Context
-from luthier.engine.checkpoint.folder import load_newest, save_checkpoint
 from luthier.engine.contract import Batch, Engine, Loss, NonFiniteLoss, TokenSequence
 from luthier.engine.optim.schedules import factor
 from luthier.stages.train.recipe import Recipe
@@ -98,11 +97,15 @@ def train(engine: Engine, rows: Rows, loss: Loss, recipe: Recipe, evaluate: Eval
 
 
 def _save(engine: Engine, done: Progressed, ctx: Context) -> None:
+    from luthier.engine.checkpoint.folder import save_checkpoint
+
     save_checkpoint(ctx.dir / CHECKPOINTS, done.step, {**engine.state(), LOOP: asdict(done)})
 
 
 def resume(engine: Engine, ctx: Context) -> Progressed:
     """Load the newest whole checkpoint, if any, and cut `metrics.jsonl` back to it."""
+    from luthier.engine.checkpoint.folder import load_newest
+
     found = load_newest(ctx.dir / CHECKPOINTS)
     if found is None:
         (ctx.dir / "metrics.jsonl").unlink(missing_ok=True)
@@ -162,6 +165,8 @@ def _diverged(err: NonFiniteLoss, step: int, keys: list[str]) -> UserError:
 
 
 def _evaluate(engine: Engine, evaluate: Evaluation, recipe: Recipe, done: Progressed, ctx: Context, objective: Objective) -> Progressed:
+    from luthier.engine.checkpoint.folder import save_checkpoint
+
     figures = evaluate(done.step)
     _emit(ctx, done.step, figures)
     done = replace(done, evaluated=done.step)

@@ -59,7 +59,8 @@ class Train(Stage[Checkpoint]):
             fault = f"the best checkpoint (step {done.best_step}) is gone from {ctx.dir}"
             raise CorruptArtifact(f"{fault}; delete that folder and run the same command again")
         engine.load_state(best.state)
-        engine.save_adapter(ctx.dir / "adapter", base.name)
+        known_anywhere = not base.source.startswith(("folder ", "GGUF file "))
+        engine.save_adapter(ctx.dir / "adapter", base.name if known_anywhere else base.folder)
         return Checkpoint(
             base=base.name,
             base_folder=base.folder,

@@ -37,16 +37,18 @@ check: env
 test: check
 	$(BIN)/luthier models pull smollm2-135m-instruct
 	$(BIN)/luthier models pull minilm-l6
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 docs: env
 	$(BIN)/mkdocs build --strict
 
 bench: env
-	$(BIN)/python -m benchmarks.run
+	$(BIN)/luthier models pull smollm2-135m-instruct
+	$(BIN)/python benchmarks/against_trl.py W1
+	$(BIN)/python benchmarks/against_trl.py W2
 
 reliability: env
-	$(BIN)/python -m reliability.run
+	$(BIN)/python reliability/run.py
 
 clean:
 	rm -rf $(VENV) site .pytest_cache .ruff_cache .import_linter_cache

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from luthier.core.errors import CorruptArtifact, EngineRefused, UserError, did_you_mean
+from luthier.core.files import fsync_tree
 
 PREFIX = "base_model.model."
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -95,9 +95,7 @@ def save_adapter(folder: Path, weights: Mapping[str, torch.Tensor], spec: LoRASp
     folder.mkdir(parents=True, exist_ok=True)
     save_file({k: weights[k].detach().contiguous() for k in sorted(weights)}, folder / "adapter_model.safetensors", {"format": "pt"})
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    for name in ("adapter_model.safetensors", "adapter_config.json"):
-        with (folder / name).open("rb") as f:
-            os.fsync(f.fileno())
+    fsync_tree(folder)
 
 
 def load_adapter(folder: Path) -> tuple[LoRASpec, dict[str, torch.Tensor]]:

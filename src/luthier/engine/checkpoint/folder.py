@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from luthier.core.errors import CorruptArtifact, from_os_error
+from luthier.core.files import fsync_path
 
 TENSORS, VALUES, MARKER = "state.safetensors", "state.json", "COMMITTED"
 
@@ -46,13 +47,13 @@ def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any], keep: int
         save_file(tensors, aside / TENSORS)
         (aside / VALUES).write_text(json.dumps(values, sort_keys=True), encoding="utf-8")
         for name in (TENSORS, VALUES):
-            _sync(aside / name)
+            fsync_path(aside / name)
         (aside / MARKER).write_bytes(_marker(aside, step))
-        _sync(aside / MARKER)
-        _sync(aside)
+        fsync_path(aside / MARKER)
+        fsync_path(aside)
         shutil.rmtree(final, ignore_errors=True)
         aside.rename(final)
-        _sync(folder)
+        fsync_path(folder)
         _rotate(folder, keep)
     except OSError as err:
         raise from_os_error(err, f"saving the checkpoint of step {step} in {folder}") from err
@@ -108,11 +109,3 @@ def _rotate(folder: Path, keep: int) -> None:
         shutil.rmtree(path)
     for path in folder.glob(".step-*"):
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

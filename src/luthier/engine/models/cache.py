@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.core.errors import CorruptArtifact, from_os_error
+from luthier.core.files import fsync_path, fsync_tree
 
 MANIFEST = "luthier.json"
 _READ = 1 << 20
@@ -71,11 +72,11 @@ def publish(folder: Path, facts: dict[str, Any], write: Callable[[Path], None]) 
             write(work)
             write_manifest(work, facts)
             _open_to_readers(work)
-            _fsync_tree(work)
+            fsync_tree(work)
             if folder.exists():
                 shutil.rmtree(folder)
             work.rename(folder)
-            _fsync(folder.parent)
+            fsync_path(folder.parent)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     except OSError as err:
@@ -87,19 +88,6 @@ def _open_to_readers(folder: Path) -> None:
     folder.chmod(0o755)
     for path in folder.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
-
-
-def _fsync_tree(folder: Path) -> None:
-    for path in [*folder.rglob("*"), folder]:
-        _fsync(path)
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def write_manifest(folder: Path, facts: dict[str, Any]) -> None:

@@ -61,7 +61,8 @@ class Objective:
         """How much better `new` is (in the metric's unit); ties are broken by the validation loss, scaled down to nothing."""
         difference = new[self.name] - old[self.name]
         gain = difference if self.higher_is_better else -difference
-        return gain if gain != 0 else math.copysign(1e-12, old["validation/loss"] - new["validation/loss"])
+        less_loss = old["validation/loss"] - new["validation/loss"]
+        return gain if gain != 0 or less_loss == 0 else math.copysign(1e-12, less_loss)
 
 
 def rows_of_step(step: int, num_rows: int, recipe: Recipe) -> np.ndarray:
@@ -171,16 +172,16 @@ def _evaluate(engine: Engine, evaluate: Evaluation, recipe: Recipe, done: Progre
     _emit(ctx, done.step, figures)
     done = replace(done, evaluated=done.step)
     gain = objective.gain(figures, done.best) if done.best else math.inf
-    patience = recipe.early_stopping
     if gain > 0:
         save_checkpoint(ctx.dir / BEST, done.step, engine.state(), keep=1)
-        improved = patience is None or gain > patience.min_delta
-        return replace(done, best=figures, best_step=done.step, without_gain=0 if improved else done.without_gain + 1)
-    without = done.without_gain + 1
-    if patience is not None and without >= patience.patience:
-        words = f"early: {objective.name} has not improved for {without} evaluations (best at step {done.best_step})"
-        return replace(done, without_gain=without, stopped=words)
-    return replace(done, without_gain=without)
+        done = replace(done, best=figures, best_step=done.step)
+    patience = recipe.early_stopping
+    without = 0 if gain > (patience.min_delta if patience else 0.0) else done.without_gain + 1
+    if patience is None or without < patience.patience:
+        return replace(done, without_gain=without)
+    times = "1 evaluation" if without == 1 else f"{without} evaluations"
+    words = f"early: {objective.name} has not improved for {times} (best at step {done.best_step})"
+    return replace(done, without_gain=without, stopped=words)
 
 
 def _emit(ctx: Context, step: int, figures: dict[str, float]) -> None:

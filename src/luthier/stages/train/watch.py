@@ -51,4 +51,4 @@ class Watch:
     def _progress(self, done: int, total: int, unit: str) -> None:
         self.ctx.observer(Progress("evaluation", done, total, unit))
         if self.ctx.stop_requested():
-            self.ctx.stop("training is saved; the evaluation that was under way starts over")
+            self.ctx.stop("what was trained is saved; the evaluation that was under way starts over")

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import pydantic
+import yaml
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -58,11 +60,13 @@ def configuration_page() -> str:
         "file's folder. `luthier schema` prints the [JSON Schema](schemas/project.json) for editors.",
         "",
     ]
+    known = meanings()
     for path, cls in sections(Project, ""):
-        out += section(f"`{path}`" if path else "Top level", cls)
+        out += section(f"`{path}`" if path else "Top level", cls, words=known, path=path)
     out += ["## Mappings", "", "`data.mapping.kind` says which one. [Data formats](../data-formats.md) has a sample row of each.", ""]
+    out += ["Every mapping also takes the columns `id`, `group`, `weight` and `meta`; they are explained there.", ""]
     for kind, cls in CLASSES.items():
-        out += section(f"`kind: {kind}`", cls, level=3)
+        out += section(f"`kind: {kind}`", cls, level=3, without=("id", "group", "weight", "meta"))
     words = "A metric is named by its kind, by a mapping with options, or as `file.py:ClassName` for one of your own."
     out += ["## Metrics", "", words, ""]
     for kind, cls in known_scorers().items():
@@ -86,13 +90,36 @@ def _open_kinds(cls: type[pydantic.BaseModel]) -> set[str]:
     return {"kind"} if field is not None and not isinstance(field.default, str) else set()
 
 
-def section(title: str, cls: type[pydantic.BaseModel], level: int = 2) -> list[str]:
+def meanings() -> dict[str, str]:
+    """docs/meanings.yaml: what a setting means, by dotted path, where its own description is empty."""
+    return yaml.safe_load((Path(__file__).parent / "meanings.yaml").read_text(encoding="utf-8"))
+
+
+def section(
+    title: str,
+    cls: type[pydantic.BaseModel],
+    level: int = 2,
+    words: dict[str, str] | None = None,
+    path: str = "",
+    without: tuple[str, ...] = (),
+) -> list[str]:
     """Heading, the class's own words, and a table of its fields."""
     out = [f"{'#' * level} {title}", "", words_of(cls), ""]
-    rows = [row for name, field in cls.model_fields.items() if (row := field_row(name, field)) is not None]
-    if rows:
-        out += ["| key | type | default | meaning |", "|---|---|---|---|", *rows, ""]
-    return out
+    fields = {n: f for n, f in cls.model_fields.items() if n not in without and not is_tag(n, f)}
+    said = {n: meaning(f, (words or {}).get(f"{path}.{n}" if path else n, "")) for n, f in fields.items()}
+    if not fields:
+        return out
+    if not any(said.values()):
+        return [*out, "| key | type | default |", "|---|---|---|", *(field_row(n, f) for n, f in fields.items()), ""]
+    rows = (f"{field_row(n, f)} {cell(said[n])} |" for n, f in fields.items())
+    return [*out, "| key | type | default | meaning |", "|---|---|---|---|", *rows, ""]
+
+
+def meaning(field: FieldInfo, otherwise: str) -> str:
+    """The field's description; else `otherwise`; else the first sentence of the section that it holds."""
+    inside = [m for m in models_in(field.annotation) if issubclass(m, Config) and not _open_kinds(m)]
+    first = words_of(inside[0]).partition(". ")[0].rstrip(".") if len(inside) == 1 else ""
+    return field.description or otherwise or first
 
 
 def words_of(cls: type[pydantic.BaseModel]) -> str:
@@ -100,12 +127,15 @@ def words_of(cls: type[pydantic.BaseModel]) -> str:
     return " ".join((cls.__doc__ or "").split())
 
 
-def field_row(name: str, field: FieldInfo) -> str | None:
-    """A table row; None for a tag with one value."""
-    if name == "kind" and get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1:
-        return None
+def is_tag(name: str, field: FieldInfo) -> bool:
+    """True for `kind` with one value."""
+    return name == "kind" and get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1
+
+
+def field_row(name: str, field: FieldInfo) -> str:
+    """Key, type with its limits, and default as a table row."""
     kind = ", ".join(filter(None, (type_words(field.annotation), limits(field))))
-    return f"| `{name}` | {cell(kind)} | {cell(default_words(field))} | {cell(field.description or '')} |"
+    return f"| `{name}` | {cell(kind)} | {cell(default_words(field))} |"
 
 
 def cell(text: str) -> str:
@@ -149,7 +179,7 @@ def type_words(annotation: Any) -> str:
     if origin is not None and args:
         return type_words(args[0])
     if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
-        return "a metric" if _open_kinds(annotation) else f"a section ({annotation.__name__})"
+        return "a metric" if _open_kinds(annotation) else "a section" if issubclass(annotation, Config) else annotation.__name__
     names = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null", Any: "anything"}
     return names.get(annotation, str(getattr(annotation, "__name__", annotation)))
 
@@ -235,7 +265,7 @@ def documents_page() -> str:
     ]
     for kind, cls in documents().items():
         out += [*section(f"`{kind}`", cls), f"Schema: [{kind}.json](schemas/{kind}.json)", ""]
-    return "\n".join(out)
+    return written("\n".join(out))
 
 
 def report_page() -> str:
@@ -257,4 +287,9 @@ def report_page() -> str:
             seen.add(cls)
             out += section(cls.__name__, cls)
             waiting += [m for field in cls.model_fields.values() for m in models_in(field.annotation)]
-    return "\n".join(out)
+    return written("\n".join(out))
+
+
+def written(page: str) -> str:
+    """The words of a page about what Luthier writes, where a field without a default is always there."""
+    return page.replace("| must be given |", "| always there |")

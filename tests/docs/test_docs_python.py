@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 import yaml
+from doc_blocks import REPO, blocks_of
 from typer.testing import CliRunner
 
 import luthier
 from luthier.cli.main import app
 from luthier.core.errors import UserError
 from luthier.core.events import Event, StageFinished
+from luthier.core.records import Example, Message, Source
+from luthier.parts.scorers import load as load_scorer
 from toy_project import toy_settings, write_toy
 
 
@@ -133,3 +136,13 @@ def test_the_lineage_reaches_the_rows(project: Path) -> None:
     by_key = {step["key"]: step for step in lineage.values()}
     assert by_key[lineage["train"]["inputs"]["dataset"]]["stage"] == "split"
     assert by_key[lineage["split"]["inputs"]["dataset"]]["stage"] == "ingest"
+
+
+def test_the_scorer_of_the_contributing_guide_works(tmp_path: Path) -> None:
+    block = next(b for b in blocks_of(REPO / "CONTRIBUTING.md") if b.language == "python")
+    file = tmp_path / "starts_with.py"
+    file.write_text(block.text, encoding="utf-8")
+    scorer = load_scorer(f"{file}:StartsWith")
+    row = Example((Message("user", "Which?"), Message("assistant", "card_lost")), Source("rows.csv", "row 1"))
+    assert [scorer(row, text).value for text in ("card_lost, I think", "", "top_up")] == [1.0, 0.0, 0.0]
+    assert (scorer.name, scorer.measure) == ("starts_with", "binary")

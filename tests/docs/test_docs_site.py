@@ -80,6 +80,19 @@ def test_the_reference_holds_every_setting(generator: ModuleType) -> None:
             assert f"`{name}`" in page, (path, name)
 
 
+def test_every_setting_has_a_meaning_and_every_meaning_a_setting(generator: ModuleType) -> None:
+    from luthier.pipeline.project import Project
+
+    known = generator.meanings()
+    paths = {}
+    for path, cls in generator.sections(Project, ""):
+        for name, field in cls.model_fields.items():
+            paths[f"{path}.{name}" if path else name] = field
+    assert set(known) <= set(paths)
+    empty = [p for p, f in paths.items() if not generator.is_tag(p.rpartition(".")[2], f) and not generator.meaning(f, known.get(p, ""))]
+    assert empty == []
+
+
 def test_every_document_has_a_kind_and_a_version(generator: ModuleType) -> None:
     documents = generator.documents()
     assert {"plan", "run", "train", "eval", "compare", "chat", "data_check", "data_show", "doctor"} <= set(documents)

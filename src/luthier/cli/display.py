@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
@@ -46,8 +45,7 @@ class Display:
             TimeRemainingColumn(),
             console=self.console,
         )
-        self.task: Any = None
-        self.task_name: tuple[str, str] | None = None
+        self.tasks: dict[tuple[str, str], TaskID] = {}
         self.curves: dict[str, list[float]] = {}
         self.tokens: deque[tuple[float, float]] = deque(maxlen=20)
         self.latest: dict[str, float] = {}
@@ -78,19 +76,19 @@ class Display:
         self.console.print(Text(text), highlight=False, soft_wrap=True)
 
     def _finished(self, event: StageFinished) -> None:
-        if self.task is not None:
-            self.bar.remove_task(self.task)
-            self.task = self.task_name = None
+        for task in self.tasks.values():
+            self.bar.remove_task(task)
+        self.tasks.clear()
         if not event.cached:
             self._line(f"   built {event.stage} {event.key[:12]} in {event.seconds:.1f} s")
 
     def _progress(self, event: Progress) -> None:
-        if self.task_name != (event.stage, event.unit):
-            if self.task is not None:
-                self.bar.remove_task(self.task)
-            self.task = self.bar.add_task(event.stage, total=event.total, unit=event.unit)
-            self.task_name = (event.stage, event.unit)
-        self.bar.update(self.task, completed=event.done, total=event.total)
+        name = (event.stage, event.unit)
+        if name not in self.tasks:
+            self.tasks[name] = self.bar.add_task(event.stage, total=event.total, unit=event.unit)
+        for other, task in self.tasks.items():  # one bar is shown; the others keep their clocks
+            self.bar.update(task, visible=other == name)
+        self.bar.update(self.tasks[name], completed=event.done, total=event.total)
 
     def _metric(self, event: Metric) -> None:
         name = f"{event.split}/{event.name}"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from luthier.core.errors import CorruptArtifact, EngineRefused, UserError, did_you_mean
 from luthier.core.files import fsync_tree
@@ -93,7 +93,8 @@ def save_adapter(folder: Path, weights: Mapping[str, torch.Tensor], spec: LoRASp
         "inference_mode": True,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: weights[k].detach().contiguous() for k in sorted(weights)}, folder / "adapter_model.safetensors", {"format": "pt"})
+    body = save({k: weights[k].detach().contiguous() for k in sorted(weights)}, {"format": "pt"})
+    (folder / "adapter_model.safetensors").write_bytes(body)  # not save_file: it turns a full disk into an error of its own
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     fsync_tree(folder)
 

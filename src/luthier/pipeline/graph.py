@@ -62,7 +62,7 @@ def ingest(project: Project, root: Path) -> Ingest:
     """The first stage of the data: files and mapping as the project says."""
     data = project.data
     files = tuple(DataFile(source=SourceFile(path=str(root / f.path)), role=f.split) for f in data.files)
-    return Ingest(files=files, mapping=data.mapping, prompt=data.prompt, labels=data.labels, strict=data.strict)
+    return Ingest(files=files, mapping=data.mapping, prompt=data.prompt, labels=data.labels, strict=data.strict, repairs=data.repairs)
 
 
 def _base_name(name: str, root: Path) -> str:

@@ -41,6 +41,7 @@ train:
   epochs: 1
   batch_size: 16
 """
+NOT_TRAINED = ("preference", "openai_preference", "kto", "text")
 CLASSIFY_PROMPT = """\
   prompt:
     system: "Classify the text. Answer with one label only. Labels: {{labels}}"
@@ -91,6 +92,13 @@ def project_text(folder: Path, data: Path) -> str:
         reasons = [p.reason for p in judged.findings] or [p.reason for p in judged.set_aside[:1]] or ["its columns are not understood"]
         raise UserError(f"the data must have a known form: {'; '.join(reasons)}", str(data), "--data")
     mapping = mapping_from(judged.mapping)
+    if mapping.kind in NOT_TRAINED:
+        raise UserError(
+            "the data must have a prompt and an answer in each row",
+            f"{mapping.kind} rows",
+            "--data",
+            "this version trains on examples only",
+        )
     classify = mapping.kind == "classification"
     text_column = judged.mapping.get("text", "text") if classify else ""
     return TEMPLATE.format(

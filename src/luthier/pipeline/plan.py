@@ -9,6 +9,7 @@ from luthier.pipeline.workspace import Workspace
 
 State = Literal["built", "in progress", "to build"]
 FEW_ROWS = 100
+USUAL_RATES = (5e-5, 2e-3)  # LoRA; the upper end is for models well below a billion parameters
 
 
 def steps(workspace: Workspace) -> Iterator[tuple[str, str, str, State]]:
@@ -30,7 +31,7 @@ def advice(workspace: Workspace) -> Iterator[str]:
         if counts.get("train", 0) < FEW_ROWS:
             yield f"fewer than {FEW_ROWS} training rows: few-shot prompting is often as good, and the run will say so if it is"
         yield f"{recipe.total_steps(counts['train'])} optimiser steps of {recipe.batch_size} rows"
-    low, high = 5e-5, 5e-4
+    low, high = USUAL_RATES
     if not low <= recipe.learning_rate <= high:
         yield f"learning_rate {recipe.learning_rate:g} is outside the usual range for LoRA ({low:g} to {high:g})"
     looks = workspace.database.looks(graph.split.key())

@@ -65,7 +65,8 @@ class DataSection(Config):
     mapping: Mapping
     prompt: PromptTemplate | None = None
     labels: tuple[str, ...] | None = None
-    strict: bool = False
+    strict: bool = Field(default=False, description="any bad row is an error")
+    repairs: bool = Field(default=True, description="safe repairs (BOM, line ends, role spelling ...) are made and announced")
 
     @field_validator("files", mode="before")
     @classmethod
@@ -117,7 +118,7 @@ def _with_own_metrics_placed(objective: dict[str, Any], root: Path) -> dict[str,
         if isinstance(value, str) and ".py:" in value:
             return str(root / value)
         file = value.get("file") if isinstance(value, dict) else None
-        if isinstance(file, dict) and isinstance(file.get("path"), str):
+        if isinstance(value, dict) and isinstance(file, dict) and isinstance(file.get("path"), str):
             return {**value, "file": {**file, "path": str(root / file["path"])}}
         return value
 

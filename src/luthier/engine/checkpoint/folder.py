@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from luthier.core.errors import CorruptArtifact, from_os_error
 from luthier.core.files import fsync_path
@@ -44,7 +44,7 @@ def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any], keep: int
         aside.mkdir(parents=True)
         tensors = {k: v.detach().contiguous() for k, v in sorted(state.items()) if isinstance(v, torch.Tensor)}
         values = {k: v for k, v in state.items() if not isinstance(v, torch.Tensor)}
-        save_file(tensors, aside / TENSORS)
+        (aside / TENSORS).write_bytes(save(tensors))  # not save_file: it turns a full disk into an error of its own
         (aside / VALUES).write_text(json.dumps(values, sort_keys=True), encoding="utf-8")
         for name in (TENSORS, VALUES):
             fsync_path(aside / name)

@@ -39,16 +39,20 @@ def head_backward(
     A row may carry several targets: its gradient is (sum(c) * softmax - sum(c * onehot)) @ weight.
     """
     out, d_hidden = hidden.new_empty(len(row)), torch.empty_like(hidden)
-    for rows, span in _chunks(len(hidden), row, chunk_rows(len(weight))):
-        logits = hidden[rows] @ weight.t()
+    size = chunk_rows(len(weight))
+    scratch = hidden.new_empty(min(size, len(hidden)), len(weight))
+    for rows, span in _chunks(len(hidden), row, size):
+        logits = torch.mm(hidden[rows], weight.t(), out=scratch[: rows.stop - rows.start])
         here = row[span] - rows.start
-        lse = torch.logsumexp(logits, -1)
-        out[span] = logits[here, token[span]] - lse[here]
+        chosen, largest = logits[here, token[span]], logits.amax(-1, keepdim=True)
+        exps = logits.sub_(largest).exp_()
+        mass = exps.sum(-1, keepdim=True)
+        out[span] = chosen - (largest + mass.log())[here, 0]
         c = coefficient[span]
-        total = torch.zeros_like(lse).index_add_(0, here, c)
-        probs = logits.sub_(lse[:, None]).exp_().mul_(total[:, None])
-        probs.index_put_((here, token[span]), -c, accumulate=True)
-        torch.mm(probs, weight, out=d_hidden[rows])
+        total = torch.zeros_like(mass).index_add_(0, here, c[:, None])
+        slope = exps.mul_(total / mass)
+        slope.index_put_((here, token[span]), -c, accumulate=True)
+        torch.mm(slope, weight, out=d_hidden[rows])
     return out, d_hidden
 
 

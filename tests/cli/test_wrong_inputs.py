@@ -1,0 +1,224 @@
+"""Wrong inputs: each gets one message with the right words, the right exit code, no traceback, and nothing is created."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy_project import luthier, toy_settings, write_settings, write_toy
+from typer.testing import CliRunner
+
+from luthier.cli.main import app
+
+Change = Callable[[Path, dict[str, Any]], None]
+
+
+def setting(path: str, value: Any) -> Change:
+    """A change of one setting of the project file."""
+
+    def change(folder: Path, settings: dict[str, Any]) -> None:
+        here: Any = settings
+        *steps, last = path.split(".")
+        for step in steps:
+            here = here[int(step)] if isinstance(here, list) else here[step]
+        if isinstance(here, list):
+            here[int(last)] = value
+        else:
+            here[last] = value
+
+    return change
+
+
+def rows(text: str) -> Change:
+    """Other bytes in the data file."""
+    return lambda folder, settings: (folder / "rows.csv").write_text(text, encoding="utf-8") and None
+
+
+def overlap(folder: Path, settings: dict[str, Any]) -> None:
+    """A test set that repeats training rows."""
+    head, *lines = (folder / "rows.csv").read_text().splitlines()
+    copies = [f"{text.upper()}!,{label}" for text, label in (line.split(",") for line in lines[:42])]
+    (folder / "test.csv").write_text("\n".join([head, *copies]) + "\n")
+    settings["data"]["files"] = [{"path": "rows.csv", "split": "train"}, {"path": "test.csv", "split": "test"}]
+
+
+# What the project file itself can say wrong: found before anything is created.
+BEFORE: dict[str, tuple[Change, int, list[str]]] = {
+    "wrong key": (setting("train.learning_rat", 0.1), 2, ["unknown key `train.learning_rat`", "did you mean `learning_rate`?"]),
+    "wrong section": (setting("evaluation", {}), 2, ["unknown key `evaluation`", "did you mean `evaluate`?"]),
+    "wrong type": (setting("train.batch_size", "many"), 2, ["train.batch_size", "integer", "'many'"]),
+    "out of range": (setting("train.learning_rate", -1), 2, ["train.learning_rate", "greater than 0", "-1"]),
+    "missing key": (lambda f, s: s["objective"].pop("goal"), 2, ["`objective.goal` must be given"]),
+    "missing data path": (setting("data.files.0.path", "row.csv"), 2, ["the data file must exist", "row.csv", "data.files.0.path"]),
+    "no data files": (setting("data.files", []), 2, ["data.files"]),
+    "unknown model": (setting("base", "smollm2-135m-instrct"), 2, ["base model", "smollm2-135m-instrct", "did you mean `smollm2-135m-instruct`?"]),
+    "missing model folder": (setting("base", "./nowhere"), 2, ["folder must exist", "nowhere"]),
+    "unknown metric": (setting("objective.metric", "acuracy"), 2, ["acuracy", "did you mean `accuracy`?"]),
+    "unknown task": (setting("objective.task", "clasify"), 2, ["objective.task", "clasify", "did you mean `classify`?"]),
+    "unknown method": (setting("train.method.kind", "lorra"), 2, ["train.method", "lorra"]),
+    "unknown mapping": (setting("data.mapping.kind", "clasification"), 2, ["mapping", "clasification", "did you mean `classification`?"]),
+    "unknown split policy": (setting("split.leakage", "dropp"), 2, ["split.leakage", "'dropp'", "did you mean `drop`?"]),
+    "epochs and steps": (setting("train.steps", 3), 2, ["`epochs` or `steps` must be given, not both"]),
+    "bad name": (setting("name", "../elsewhere"), 2, ["name", "../elsewhere"]),
+    "no baseline": (setting("evaluate.baselines", []), 2, ["at least one baseline must be given"]),
+    "two baselines of one name": (setting("evaluate.baselines", [{"name": "a"}, {"name": "a"}]), 2, ["different names", "a, a"]),
+    "share above one": (setting("split.test", 1.5), 2, ["split.test", "1.5"]),
+    "single brace": (setting("data.prompt.user", "{text} {"), 2, ["literal brace"]),
+}  # fmt: skip
+
+# What only the data or the model can show: nothing but finished artifacts of earlier stages may stay.
+DURING: dict[str, tuple[Change, int, list[str]]] = {
+    "empty data": (rows(""), 2, ["rows.csv", "empty"]),
+    "header only": (rows("text,label\n"), 2, ["rows.csv", "usable rows"]),
+    "one class": (rows("text,label\n" + "".join(f"a{i},card\n" for i in range(130))), 2, ["at least two classes", "only one class: 'card'"]),
+    "missing column": (setting("data.mapping.label", "lable"), 2, ["column `lable` not found", "'label'", "did you mean `label`?"]),
+    "unknown placeholder": (setting("data.prompt.user", "{txt}"), 2, ["{txt}", "did you mean `text`?"]),
+    "test set in the training set": (overlap, 1, ["leakage", "test.csv row", "rows.csv row", "case, punctuation or spaces", "split.leakage"]),
+    "too few rows": (setting("split.test", 500), 2, ["more rows than", "500 test", "120 rows"]),
+    "too long rows": (setting("prepare.max_length", 12), 2, ["at most 12 tokens", "rows.csv row", "too_long"]),
+    "longer than the context": (setting("prepare.max_length", 100_000), 2, ["context of 512", "100000", "prepare.max_length"]),
+    "shots above rows": (setting("evaluate.baselines", [{"name": "many", "shots": 100}]), 2, ["no more shots than training rows", "100", "evaluate.baselines.many"]),
+    "not text": (lambda f, s: (f / "rows.csv").write_bytes(b"\x00\x01\x02\x03" * 200) and None, 2, ["rows.csv"]),
+}  # fmt: skip
+
+
+def call(monkeypatch: pytest.MonkeyPatch, folder: Path, *args: str) -> Any:
+    monkeypatch.chdir(folder)
+    return CliRunner().invoke(app, list(args))
+
+
+def refused(done: Any, code: int, words: list[str]) -> None:
+    """One message, the right code, no traceback and nothing on stdout."""
+    assert done.exit_code == code, done.stderr
+    assert done.stderr.count("error: ") == 1
+    for word in words:
+        assert word in done.stderr, (word, done.stderr)
+    assert "Traceback" not in done.stderr
+    assert "fault of Luthier" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("case", BEFORE)
+def test_a_wrong_project_file_is_one_message_and_creates_nothing(
+    tmp_path: Path, learner_base: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    change, code, words = BEFORE[case]
+    write_toy(tmp_path, learner_base)
+    settings = toy_settings(learner_base)
+    change(tmp_path, settings)
+    write_settings(tmp_path, settings)
+    before = sorted(tmp_path.rglob("*"))
+    refused(call(monkeypatch, tmp_path, "run"), code, words)
+    if case not in ("unknown model", "missing model folder"):
+        assert sorted(tmp_path.rglob("*")) == before
+    assert not [p for p in tmp_path.glob(".luthier/artifacts/*")]
+
+
+@pytest.mark.parametrize("case", DURING)
+def test_wrong_data_is_one_message_and_leaves_no_artifact_of_its_own(
+    tmp_path: Path, learner_base: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    change, code, words = DURING[case]
+    write_toy(tmp_path, learner_base)
+    settings = toy_settings(learner_base)
+    change(tmp_path, settings)
+    write_settings(tmp_path, settings)
+    refused(call(monkeypatch, tmp_path, "run"), code, words)
+    records = [p for p in tmp_path.glob(".luthier/artifacts/*/record.json")]
+    assert len(records) == len(list(tmp_path.glob(".luthier/artifacts/*")))
+    assert not list(tmp_path.glob(".luthier/artifacts/train-*"))
+
+
+def test_labels_outside_the_list_are_set_aside_and_announced(tmp_path: Path, learner_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_toy(tmp_path, learner_base)
+    settings = toy_settings(learner_base)
+    settings["data"]["labels"] = ["card", "rate"]
+    write_settings(tmp_path, settings)
+    done = call(monkeypatch, tmp_path, "data", "show", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert "40 of 120 rows set aside" in done.stderr
+    assert "'cash'" in done.stderr
+    settings["data"]["strict"] = True
+    write_settings(tmp_path, settings)
+    refused(call(monkeypatch, tmp_path, "run"), 2, ["no bad row is allowed (strict)", "rows.csv row 3", "cash"])
+
+
+# Wrong words on the command line, in a finished project.
+VERBS: dict[str, tuple[list[str], list[str]]] = {
+    "bad override": (["run", "train.epochs"], ["an override must look like", "'train.epochs'"]),
+    "unknown override": (["run", "train.epoch=3"], ["unknown key `train.epoch`", "did you mean `epochs`?"]),
+    "override with bad YAML": (["run", "train.epochs=[1"], ["valid YAML", "train.epochs"]),
+    "unknown run in show": (["show", "77"], ["a run of this project", "'77'"]),
+    "unknown run in compare": (["compare", "1", "toi"], ["a run of this project", "'toi'", "did you mean `toy`?"]),
+    "a run with itself": (["compare", "1", "toy"], ["two different runs are wanted", "run 1 twice"]),
+    "unknown model in chat": (["chat", "toyy", "--prompt", "hello"], ["toyy"]),
+    "unknown split": (["eval", "--split", "tests"], ["train, validation or test", "'tests'", "did you mean `test`?"]),
+    "unknown split in data show": (["data", "show", "--split", "tset"], ["tset"]),
+    "no such file": (["run", "--file", "luthir.yaml"], ["the project file must exist", "did you mean `luthier.yaml`?"]),
+    "a folder": (["run", "--file", "."], ["a YAML file is wanted", "folder"]),
+    "init over something": (["init", ".", "--example", "banking-intents"], ["new or empty", "nothing is overwritten"]),
+    "unknown example": (["init", "new", "--example", "banking"], ["'banking'", "did you mean `banking-intents`?"]),
+    "init without a source": (["init", "new"], ["--example NAME and --data FILE", "banking-intents"]),
+    "init from a missing file": (["init", "new", "--data", "rowz.csv"], ["rowz.csv"]),
+    "unknown model in show": (["models", "show", "smollm2"], ["smollm2", "did you mean `smollm2-135m-instruct`?"]),
+}
+
+
+@pytest.mark.parametrize("case", VERBS)
+def test_a_wrong_word_on_the_command_line_is_one_message(finished_toy: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    args, words = VERBS[case]
+    before = sorted(finished_toy.rglob("*"))
+    refused(call(monkeypatch, finished_toy, *args), 2, words)
+    assert [p for p in sorted(finished_toy.rglob("*")) if p not in before and p.suffix not in (".lock", ".db-journal")] == []
+
+
+BYTES = {
+    "not UTF-8": (b"name: caf\xe9\n", ["UTF-8", "0xe9", "offset 9"]),
+    "not YAML": (b"name: [\n", ["valid YAML", "luthier.yaml:2"]),
+    "a key twice": (b"name: a\nname: b\n", ["key `name` is given twice", "luthier.yaml:2:1"]),
+    "a list": (b"- a\n", ["must be a mapping", "list"]),
+    "empty": (b"", ["must not be empty", "luthier init"]),
+    "a Python object": (b"name: !!python/object/apply:os.system ['true']\n", ["valid YAML"]),
+}
+
+
+@pytest.mark.parametrize("case", BYTES)
+def test_a_project_file_that_cannot_be_read_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    data, words = BYTES[case]
+    (tmp_path / "luthier.yaml").write_bytes(data)
+    refused(call(monkeypatch, tmp_path, "run"), 2, words)
+    assert [p.name for p in tmp_path.iterdir()] == ["luthier.yaml"]
+
+
+def test_ambiguous_columns_print_the_mapping_to_paste(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rows.csv").write_text("question,title,topic,intent\n" + "".join(f"q{i},t{i},a{i % 2},b{i % 3}\n" for i in range(30)))
+    done = call(monkeypatch, tmp_path, "init", "new", "--data", "rows.csv")
+    refused(done, 2, ["rows.csv", "mapping"])
+    assert not (tmp_path / "new").exists()
+
+
+def test_with_json_an_error_is_one_document(finished_toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = call(monkeypatch, finished_toy, "show", "77", "--json")
+    body = json.loads(done.stdout)
+    assert (body["kind"], body["version"], body["exit_code"], done.exit_code) == ("error", 1, 2, 2)
+    assert "77" in body["message"]
+
+
+def test_no_traceback_reaches_a_user_from_a_process(tmp_path: Path) -> None:
+    (tmp_path / "luthier.yaml").write_bytes(b"name: a\nbsae: x\n")
+    done = luthier(tmp_path, "run")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "unknown key `bsae`; did you mean `base`?" in done.stderr
+
+
+def test_a_stopped_run_cannot_be_compared_or_talked_to(finished_toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(finished_toy, tmp_path / "toy", symlinks=True)
+    failed = call(monkeypatch, tmp_path / "toy", "run", "prepare.max_length=12", "name=stuck")
+    assert failed.exit_code == 2
+    refused(call(monkeypatch, tmp_path / "toy", "compare", "1", "stuck"), 2, ["must have reached its evaluation", "run 2 is failed", "luthier run"])
+    refused(call(monkeypatch, tmp_path / "toy", "chat", "stuck", "-p", "x"), 2, ["must have been trained", "run 2 is failed"])

@@ -178,7 +178,9 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
         elif kind == 2:
             out[at:at] = out[at : at + rng.randint(1, 300)]
         elif kind == 3:
-            out[at:at] = rng.choice((b"\x00", b"\xff\xfe", b'"', b"\n", b"\r", b"{", b"[" * 50, "\u202e".encode(), b"1e999", b"NaN", b",", b"\\"))
+            out[at:at] = rng.choice(
+                (b"\x00", b"\xff\xfe", b'"', b"\n", b"\r", b"{", b"[" * 50, "\u202e".encode(), b"1e999", b"NaN", b",", b"\\")
+            )
         else:
             del out[at:]
     return bytes(out)
@@ -209,7 +211,7 @@ def main() -> int:
         result["seconds"] = round(time.monotonic() - began, 1)
         result["cores"] = len(os.sched_getaffinity(0))
         (RESULTS / f"{result['date']}-{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        print(f"{name}: {result['trials']} trials, {len(result['failures'])} failures, {result['seconds']} s")
+        print(f"{name}: {result['trials']} trials, {len(result['failures'])} failures, {result['seconds']} s", file=sys.stderr)  # noqa: T201
         failed += bool(result["failures"])
     return 1 if failed else 0
 

@@ -32,6 +32,7 @@ def toy_rows(per_class: int = 40) -> list[tuple[str, str]]:
 def make_learner(folder: Path) -> Path:
     """The toy llama with embeddings large enough for a confident answer (norm and tied head cap the logits of the plain one)."""
     from safetensors.torch import load_file, save_file
+
     from toy_models import make_toy_base
 
     make_toy_base(folder, hidden=64)

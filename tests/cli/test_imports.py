@@ -7,9 +7,23 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from toy_project import environment
 
-HEAVY = ("torch", "transformers", "peft", "sqlalchemy", "alembic", "pyarrow", "scipy", "altair", "sklearn", "pandas", "tokenizers", "safetensors")
+HEAVY = (
+    "torch",
+    "transformers",
+    "peft",
+    "sqlalchemy",
+    "alembic",
+    "pyarrow",
+    "scipy",
+    "altair",
+    "sklearn",
+    "pandas",
+    "tokenizers",
+    "safetensors",
+)
 HELP = "import sys; sys.argv = ['luthier', '--help']; from luthier.cli.main import main\ntry:\n    main()\nexcept SystemExit: pass"
 PROJECT = "from pathlib import Path; from luthier.pipeline.project import load_project; load_project(Path('luthier.yaml'))"
 LOAD = "import luthier; luthier.load('luthier.yaml')"
@@ -18,7 +32,9 @@ LOAD = "import luthier; luthier.load('luthier.yaml')"
 @pytest.mark.parametrize("code", ["import luthier", HELP, PROJECT, LOAD], ids=["import", "help", "validation", "load"])
 def test_nothing_heavy_is_imported(finished_toy: Path, code: str) -> None:
     check = f"{code}\nimport sys\nfound = [m for m in {HEAVY!r} if m in sys.modules]\nassert not found, found"
-    done = subprocess.run([sys.executable, "-c", check], cwd=finished_toy, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", check], cwd=finished_toy, env=environment(), capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy_project import environment, luthier
 from typer.testing import CliRunner
 
 from luthier.cli.main import app
+from toy_project import environment, luthier
 
 ADAPTER = ".luthier/runs/0001-toy/train/adapter"
 VERBS = {
@@ -154,7 +154,13 @@ def test_init_writes_a_project_that_plan_accepts(project: Path, tmp_path: Path, 
     done = call(monkeypatch, tmp_path, "init", "new", source, value, "--json")
     assert done.exit_code == 0, done.stderr
     assert "luthier.yaml" in json.loads(done.stdout)["files"]
-    planned = call(monkeypatch, tmp_path / "new", "plan", f"base={project.parent / 'none.gguf'}" if source == "--example" else "train.epochs=2", "--json")
+    planned = call(
+        monkeypatch,
+        tmp_path / "new",
+        "plan",
+        f"base={project.parent / 'none.gguf'}" if source == "--example" else "train.epochs=2",
+        "--json",
+    )
     assert planned.exit_code == 0, planned.stderr
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy_project import luthier, toy_settings, write_settings, write_toy
 from typer.testing import CliRunner
 
 from luthier.cli.main import app
+from toy_project import luthier, toy_settings, write_settings, write_toy
 
 Change = Callable[[Path, dict[str, Any]], None]
 
@@ -55,7 +55,11 @@ BEFORE: dict[str, tuple[Change, int, list[str]]] = {
     "missing key": (lambda f, s: s["objective"].pop("goal"), 2, ["`objective.goal` must be given"]),
     "missing data path": (setting("data.files.0.path", "row.csv"), 2, ["the data file must exist", "row.csv", "data.files.0.path"]),
     "no data files": (setting("data.files", []), 2, ["data.files"]),
-    "unknown model": (setting("base", "smollm2-135m-instrct"), 2, ["base model", "smollm2-135m-instrct", "did you mean `smollm2-135m-instruct`?"]),
+    "unknown model": (
+        setting("base", "smollm2-135m-instrct"),
+        2,
+        ["base model", "smollm2-135m-instrct", "did you mean `smollm2-135m-instruct`?"],
+    ),
     "missing model folder": (setting("base", "./nowhere"), 2, ["folder must exist", "nowhere"]),
     "unknown metric": (setting("objective.metric", "acuracy"), 2, ["acuracy", "did you mean `accuracy`?"]),
     "unknown task": (setting("objective.task", "clasify"), 2, ["objective.task", "clasify", "did you mean `classify`?"]),
@@ -68,22 +72,34 @@ BEFORE: dict[str, tuple[Change, int, list[str]]] = {
     "two baselines of one name": (setting("evaluate.baselines", [{"name": "a"}, {"name": "a"}]), 2, ["different names", "a, a"]),
     "share above one": (setting("split.test", 1.5), 2, ["split.test", "1.5"]),
     "single brace": (setting("data.prompt.user", "{text} {"), 2, ["literal brace"]),
-}  # fmt: skip
+}
 
 # What only the data or the model can show: nothing but finished artifacts of earlier stages may stay.
 DURING: dict[str, tuple[Change, int, list[str]]] = {
     "empty data": (rows(""), 2, ["rows.csv", "empty"]),
     "header only": (rows("text,label\n"), 2, ["rows.csv", "usable rows"]),
-    "one class": (rows("text,label\n" + "".join(f"a{i},card\n" for i in range(130))), 2, ["at least two classes", "only one class: 'card'"]),
+    "one class": (
+        rows("text,label\n" + "".join(f"a{i},card\n" for i in range(130))),
+        2,
+        ["at least two classes", "only one class: 'card'"],
+    ),
     "missing column": (setting("data.mapping.label", "lable"), 2, ["column `lable` not found", "'label'", "did you mean `label`?"]),
     "unknown placeholder": (setting("data.prompt.user", "{txt}"), 2, ["{txt}", "did you mean `text`?"]),
-    "test set in the training set": (overlap, 1, ["leakage", "test.csv row", "rows.csv row", "case, punctuation or spaces", "split.leakage"]),
+    "test set in the training set": (
+        overlap,
+        1,
+        ["leakage", "test.csv row", "rows.csv row", "case, punctuation or spaces", "split.leakage"],
+    ),
     "too few rows": (setting("split.test", 500), 2, ["more rows than", "500 test", "120 rows"]),
     "too long rows": (setting("prepare.max_length", 12), 2, ["at most 12 tokens", "rows.csv row", "too_long"]),
     "longer than the context": (setting("prepare.max_length", 100_000), 2, ["context of 512", "100000", "prepare.max_length"]),
-    "shots above rows": (setting("evaluate.baselines", [{"name": "many", "shots": 100}]), 2, ["no more shots than training rows", "100", "evaluate.baselines.many"]),
+    "shots above rows": (
+        setting("evaluate.baselines", [{"name": "many", "shots": 100}]),
+        2,
+        ["no more shots than training rows", "100", "evaluate.baselines.many"],
+    ),
     "not text": (lambda f, s: (f / "rows.csv").write_bytes(b"\x00\x01\x02\x03" * 200) and None, 2, ["rows.csv"]),
-}  # fmt: skip
+}
 
 
 def call(monkeypatch: pytest.MonkeyPatch, folder: Path, *args: str) -> Any:
@@ -115,7 +131,7 @@ def test_a_wrong_project_file_is_one_message_and_creates_nothing(
     refused(call(monkeypatch, tmp_path, "run"), code, words)
     if case not in ("unknown model", "missing model folder"):
         assert sorted(tmp_path.rglob("*")) == before
-    assert not [p for p in tmp_path.glob(".luthier/artifacts/*")]
+    assert not list(tmp_path.glob(".luthier/artifacts/*"))
 
 
 @pytest.mark.parametrize("case", DURING)
@@ -128,7 +144,7 @@ def test_wrong_data_is_one_message_and_leaves_no_artifact_of_its_own(
     change(tmp_path, settings)
     write_settings(tmp_path, settings)
     refused(call(monkeypatch, tmp_path, "run"), code, words)
-    records = [p for p in tmp_path.glob(".luthier/artifacts/*/record.json")]
+    records = list(tmp_path.glob(".luthier/artifacts/*/record.json"))
     assert len(records) == len(list(tmp_path.glob(".luthier/artifacts/*")))
     assert not list(tmp_path.glob(".luthier/artifacts/train-*"))
 
@@ -220,5 +236,9 @@ def test_a_stopped_run_cannot_be_compared_or_talked_to(finished_toy: Path, tmp_p
     shutil.copytree(finished_toy, tmp_path / "toy", symlinks=True)
     failed = call(monkeypatch, tmp_path / "toy", "run", "prepare.max_length=12", "name=stuck")
     assert failed.exit_code == 2
-    refused(call(monkeypatch, tmp_path / "toy", "compare", "1", "stuck"), 2, ["must have reached its evaluation", "run 2 is failed", "luthier run"])
+    refused(
+        call(monkeypatch, tmp_path / "toy", "compare", "1", "stuck"),
+        2,
+        ["must have reached its evaluation", "run 2 is failed", "luthier run"],
+    )
     refused(call(monkeypatch, tmp_path / "toy", "chat", "stuck", "-p", "x"), 2, ["must have been trained", "run 2 is failed"])

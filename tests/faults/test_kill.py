@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from toy_project import luthier, start, write_toy
 
 RUN = Path(".luthier/runs/0001-toy")

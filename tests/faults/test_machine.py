@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from toy_project import environment, luthier, write_toy
 
 RUN = Path(".luthier/runs/0001-toy")
@@ -38,7 +39,9 @@ def test_a_flipped_byte_is_found_and_mended_as_told(copy: Path, victim: str) -> 
     path.write_bytes(original[:-7] + bytes([original[-7] ^ 1]) + original[-6:])
     done = luthier(copy, "run")
     artifact = next(p for p in path.parents if p.parent.name == "artifacts")
-    one_message(done, artifact.name, Path(victim).name, "differs from its recorded sha256", "delete that folder and run the same command again")
+    one_message(
+        done, artifact.name, Path(victim).name, "differs from its recorded sha256", "delete that folder and run the same command again"
+    )
     shutil.rmtree(artifact)
     again = luthier(copy, "run")
     assert again.returncode == 0, again.stderr
@@ -125,9 +128,7 @@ def in_namespace(tmp_path: Path, project: Path, size: str, prepare: str, mend: s
     probe = subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "none", str(mount)], capture_output=True, check=False)
     if probe.returncode != 0:
         pytest.skip(f"a mount namespace is not permitted here: {probe.stderr.decode().strip()}")
-    script = INSIDE.format(
-        size=size, mount=mount, project=project, prepare=prepare, mend=mend, python=sys.executable, out=out, run=RUN
-    )
+    script = INSIDE.format(size=size, mount=mount, project=project, prepare=prepare, mend=mend, python=sys.executable, out=out, run=RUN)
     env = environment(LUTHIER_CACHE=str(tmp_path / "cache"))
     subprocess.run(["unshare", "-rm", "bash", "-c", script], env=env, check=True, timeout=300, capture_output=True)
     return out

@@ -18,7 +18,9 @@ def wait_for(folder: Path, pattern: str) -> None:
 
 
 def test_the_second_one_says_who_holds_the_lease_or_waits(tmp_path: Path, learner_base: Path) -> None:
-    write_toy(tmp_path, learner_base, train={"epochs": 40, "batch_size": 8, "learning_rate": 0.01, "early_stopping": None, "evaluations": 1})
+    write_toy(
+        tmp_path, learner_base, train={"epochs": 40, "batch_size": 8, "learning_rate": 0.01, "early_stopping": None, "evaluations": 1}
+    )
     first = start(tmp_path, "run")
     wait_for(tmp_path, "work/*/scratch/checkpoints/step-*")
     refused = luthier(tmp_path, "run")

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import yaml
-from toy_project import toy_settings, write_extraction, write_settings, write_toy
 
 from luthier.core.events import Event, StageFinished, ignore
 from luthier.core.records import Example, Message, Source
 from luthier.pipeline.run import RunOptions, RunOutcome, run
 from luthier.pipeline.workspace import Workspace
+from toy_project import toy_settings, write_extraction, write_settings, write_toy
 
 VERDICT = {
     "decision",
@@ -268,7 +268,9 @@ def test_a_metric_of_ones_own_is_found_beside_the_project_file(tmp_path: Path, l
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     file = write_toy(tmp_path / "toy", learner_base)
-    (tmp_path / "toy" / "own.py").write_text("class Own:\n    def __call__(self, example, output):\n        return example.reference == output\n")
+    (tmp_path / "toy" / "own.py").write_text(
+        "class Own:\n    def __call__(self, example, output):\n        return example.reference == output\n"
+    )
     settings = toy_settings(learner_base)
     settings["objective"]["metrics"] = ["own.py:Own"]
     write_settings(file.parent, settings)

@@ -64,13 +64,31 @@ def test_epochs_and_steps_together_are_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "higher", "new", "old", "better"),
     [
-        ("validation/accuracy", True, {"validation/accuracy": 0.8, "validation/loss": 2.0}, {"validation/accuracy": 0.7, "validation/loss": 1.0}, True),
-        ("validation/accuracy", True, {"validation/accuracy": 0.7, "validation/loss": 0.5}, {"validation/accuracy": 0.7, "validation/loss": 1.0}, True),
-        ("validation/accuracy", True, {"validation/accuracy": 0.7, "validation/loss": 2.0}, {"validation/accuracy": 0.7, "validation/loss": 1.0}, False),
+        (
+            "validation/accuracy",
+            True,
+            {"validation/accuracy": 0.8, "validation/loss": 2.0},
+            {"validation/accuracy": 0.7, "validation/loss": 1.0},
+            True,
+        ),
+        (
+            "validation/accuracy",
+            True,
+            {"validation/accuracy": 0.7, "validation/loss": 0.5},
+            {"validation/accuracy": 0.7, "validation/loss": 1.0},
+            True,
+        ),
+        (
+            "validation/accuracy",
+            True,
+            {"validation/accuracy": 0.7, "validation/loss": 2.0},
+            {"validation/accuracy": 0.7, "validation/loss": 1.0},
+            False,
+        ),
         ("validation/loss", False, {"validation/loss": 0.9}, {"validation/loss": 1.0}, True),
         ("validation/loss", False, {"validation/loss": 1.1}, {"validation/loss": 1.0}, False),
     ],
-)  # fmt: skip
+)
 def test_what_counts_as_better(name: str, higher: bool, new: dict[str, float], old: dict[str, float], better: bool) -> None:
     assert (Objective(name, higher).gain(new, old) > 0) is better
 

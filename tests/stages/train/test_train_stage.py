@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from toy_project import write_toy
 
 from luthier.core.artifacts import Checkpoint
 from luthier.core.errors import CorruptArtifact, UserError
@@ -15,6 +14,7 @@ from luthier.core.stage import Built
 from luthier.core.store import Interrupted
 from luthier.pipeline.workspace import Workspace
 from luthier.stages.train.loop import BEST, CHECKPOINTS
+from toy_project import write_toy
 
 FLAT = "train.schedule={kind: constant}"
 
@@ -113,7 +113,12 @@ def test_the_training_sample_is_drawn_from_all_classes(project: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_and_rows_and_keeps_the_checkpoint(project: Path) -> None:
-    explode = ("train.learning_rate=1", FLAT, "train.optimizer={clip_norm: null, eps: 1e-30}", "train.method={kind: lora, rank: 8, alpha: 1e30}")
+    explode = (
+        "train.learning_rate=1",
+        FLAT,
+        "train.optimizer={clip_norm: null, eps: 1e-30}",
+        "train.method={kind: lora, rank: 8, alpha: 1e30}",
+    )
     events: list[Event] = []
     with pytest.raises(UserError, match="training must stay finite") as err:
         train(project, *explode, "train.epochs=1", "execution.save_every=1", events=events)
@@ -154,7 +159,7 @@ def test_a_best_checkpoint_that_is_gone_is_said_and_mended_as_told(project: Path
     monkeypatch.undo()
     work = work_of(project)
     shutil.rmtree(work / BEST)
-    with pytest.raises(CorruptArtifact, match="best checkpoint .* is gone .* delete that folder"):
+    with pytest.raises(CorruptArtifact, match=r"best checkpoint .* is gone .* delete that folder"):
         train(project)
     shutil.rmtree(work)
     assert adapter(train(project)) == clean

@@ -50,7 +50,7 @@ def run_arm(arm: str, job: dict[str, Any], folder: Path, repeat: int) -> dict[st
     python = install_peer() if peer else Path(sys.executable)
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(job["threads"])}
     subprocess.run([str(python), str(HERE / ("arm_trl.py" if peer else "arm_luthier.py")), str(path), str(out)], check=True, env=env)
-    return {**json.loads(out.read_text()), "gradients": out.with_suffix(".safetensors")}
+    return {**json.loads(out.read_text()), "gradients": out.with_suffix(".safetensors"), "load": os.getloadavg()[0]}
 
 
 def check_equal(arm: str, theirs: dict[str, Any], ours: dict[str, Any]) -> dict[str, float]:
@@ -69,6 +69,7 @@ def summary(runs: list[dict[str, Any]], rows_per_step: int) -> dict[str, Any]:
     rates = [rows_per_step / s for run in runs for s in run["seconds"]]
     keep = {"rows_per_second": statistics.median(rates), "least": min(rates), "most": max(rates)}
     keep["peak_mb"] = max(run["peak_mb"] for run in runs)
+    keep["machine_load"] = max(run["load"] for run in runs)
     return {**keep, "seconds": [run["seconds"] for run in runs], "losses": runs[0]["losses"]}
 
 

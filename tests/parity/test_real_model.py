@@ -46,7 +46,7 @@ def rows(num: int) -> list[Any]:
 
 @pytest.mark.slow
 def test_first_gradients_in_float32_are_those_of_float64(folder: Path) -> None:
-    """Transformers' own float32 gradients are 1e-5 to 1e-4 away from float64 on this model, so float64 is the judge."""
+    """The reference's own float32 gradients are 1e-5 to 1e-4 away from float64 on this model, so float64 is the judge."""
     spec = LoRASpec(16, 32.0)
     exact = load_engine(folder, spec, Execution(engine="reference"), 0, dtype="float64")
     fast, plain = (load_engine(folder, spec, Execution(engine=kind), 0) for kind in ("fast", "reference"))  # type: ignore[arg-type]

@@ -59,4 +59,4 @@ def test_remedies_are_listed(rich: RunReport) -> None:
 
     assert rich.training is not None
     training = rich.training.model_copy(update={"diagnosis": diagnose(())})
-    assert "evaluate_every: evaluate more often" in flat(printed(rich.model_copy(update={"training": training})))
+    assert "evaluations: evaluate more often" in flat(printed(rich.model_copy(update={"training": training})))

@@ -96,8 +96,9 @@ def evaluate(
 
         workspace = Workspace.open(file, tuple(overrides or ()))
         stage = workspace.graph.tuned.model_copy(update={"split": _known_split(split)})
-        looks = count_look(workspace, None, reason) if split == "test" else None
         execution = workspace.project.execution
+        watched(lambda o: workspace.store.build(workspace.graph.train, execution, o.observer, o.stop_flag, o.wait), wait)
+        looks = count_look(workspace, None, reason) if split == "test" else None
         built = watched(lambda o: workspace.store.build(stage, execution, o.observer, o.stop_flag, o.wait), wait)
         if json:
             body = built.result.model_dump(mode="json")

@@ -89,7 +89,7 @@ def _too_short(num_train: int, num_held: int) -> Diagnosis:
         evidence=(
             f"{num_train} training and {num_held} validation points; at least {MIN_TRAIN_POINTS} and {MIN_VALIDATION_POINTS} are needed",
         ),
-        remedies=(Remedy(setting="evaluate_every", advice="evaluate more often"),),
+        remedies=(Remedy(setting="evaluations", advice="evaluate more often"),),
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 GATE_TOKENS = 48
-"""Fewest saved tokens for which a shared piece is split off (measured on two cores: see benchmarks/tree_gate.py)."""
+"""Fewest saved tokens for which a shared piece is split off: a conservative choice, to be set from benchmarks/tree_gate.py."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

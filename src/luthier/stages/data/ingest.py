@@ -146,7 +146,7 @@ class Ingest(Stage[Dataset]):
         found = writing.findings.all()
         if found:
             by_check = ", ".join(f"{check} {n:,}" for check, n in writing.findings.counts.most_common())
-            ctx.observer(Note(f"{sum(writing.findings.counts.values()):,} findings ({by_check}); see findings.json", "warning"))
+            ctx.observer(Note(f"findings: {by_check}; see findings.json", "warning"))
         return Dataset(
             kind=kinds.pop(),
             files={role: f"{role}.jsonl" for role in writing.counts},

@@ -7,7 +7,6 @@ before any library sees it.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 from luthier.core.errors import UserError, did_you_mean, from_os_error
 from luthier.engine.models.cache import HashMemory, sha256_file
 from luthier.engine.models.safety import PICKLE_SUFFIXES, non_finite, read_header
+from luthier.engine.text.files import read_object
 
 INDEX = "model.safetensors.index.json"
 _MAX_JSON_BYTES = 64 << 20
@@ -38,18 +38,14 @@ class FolderFacts:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a model folder. Raises UserError when it is not one."""
+    """A JSON object from a model folder. Raises UserError when it is missing, huge, or not one."""
     try:
-        if path.stat().st_size > _MAX_JSON_BYTES:
-            raise UserError(f"a model's JSON file must be at most {_MAX_JSON_BYTES} bytes", path.stat().st_size, str(path))
-        data = json.loads(path.read_text(encoding="utf-8"))
+        size = path.stat().st_size
     except OSError as err:
         raise from_os_error(err, "reading the model's") from None
-    except (ValueError, RecursionError) as err:
-        raise UserError("the file must be JSON", str(err)[:120], str(path)) from None
-    if not isinstance(data, dict):
-        raise UserError("the file must be a JSON object", type(data).__name__, str(path))
-    return data
+    if size > _MAX_JSON_BYTES:
+        raise UserError(f"a model's JSON file must be at most {_MAX_JSON_BYTES} bytes", size, str(path))
+    return read_object(path)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -82,6 +82,15 @@ def sections(cls: type[pydantic.BaseModel], path: str) -> Iterator[tuple[str, ty
         found = models_in(field.annotation)
         if name != "mapping" and len(found) == 1 and issubclass(found[0], Config) and "kind" not in _open_kinds(found[0]):
             yield from sections(found[0], inner)
+        if name != "mapping" and len(found) > 1 and all(_tag(m) for m in found):
+            for one in found:
+                yield f"{inner}.kind: {_tag(one)}", one
+
+
+def _tag(cls: type[pydantic.BaseModel]) -> str:
+    """The one value of `kind` of a class that is told from its siblings by it; else nothing."""
+    field = cls.model_fields.get("kind")
+    return str(field.default) if field is not None and is_tag("kind", field) else ""
 
 
 def _open_kinds(cls: type[pydantic.BaseModel]) -> set[str]:
@@ -170,6 +179,8 @@ def type_words(annotation: Any) -> str:
         return " or ".join(f"`{a}`" for a in args)
     if origin in (Union, types.UnionType):
         inner = [type_words(a) for a in args]
+        if set(inner) == {"a section"}:
+            return "a section, told by its `kind`"
         return "one of the mappings below" if len(inner) > 6 else " or ".join(inner)
     if origin is tuple:
         inner = [a for a in args if a is not Ellipsis]

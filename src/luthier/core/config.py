@@ -151,7 +151,8 @@ def describe_fault(cls: type[pydantic.BaseModel], fault: Mapping[str, Any]) -> s
 
 
 def _tag_fault(path: str, ctx: Mapping[str, Any]) -> str:
-    where = f"{path}.{str(ctx.get('discriminator', 'kind')).strip(chr(39))}"
+    named = str(ctx.get("discriminator", "kind")).strip("'_()")  # a function's name when the tag has a default
+    where = f"{path}.{named}"
     if "tag" not in ctx:
         return f"`{where}` must be given"
     tags = [t.strip(" '") for t in str(ctx["expected_tags"]).split(",")]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 import torch
 
 from luthier.engine.contract import NonFiniteLoss
-from luthier.engine.optim.adamw import Optimiser
-from luthier.engine.optim.config import AdamW, Schedule
+from luthier.engine.optim.config import SGD, Adafactor, Adam, AdamW, AdamW8bit, Lion, OptimizerConfig, RMSprop, Schedule
+from luthier.engine.optim.optimiser import Optimiser
 from luthier.engine.optim.schedules import factor, warmup_steps
 
 
@@ -33,6 +34,27 @@ def test_schedules_equal_transformers(kind: Any, warmup: int, total: int) -> Non
     schedule = Schedule(kind=kind, warmup_steps=warmup)
     ours = [factor(schedule, step, total) for step in range(total)]
     assert ours == pytest.approx(theirs(kind, warmup, total), abs=1e-12)
+
+
+@pytest.mark.parametrize(("warmup", "total"), [(0, 10), (3, 10), (10, 40)])
+def test_inverse_sqrt_and_wsd_equal_transformers(warmup: int, total: int) -> None:
+    from transformers import get_inverse_sqrt_schedule, get_wsd_schedule
+
+    def rates(scheduler: Any, optimiser: Any) -> list[float]:
+        out = []
+        for _ in range(total):
+            out.append(scheduler.get_last_lr()[0])
+            optimiser.step()
+            scheduler.step()
+        return out
+
+    one, two = (torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0) for _ in range(2))
+    ours = [factor(Schedule(kind="inverse_sqrt", warmup_steps=warmup), s, total) for s in range(total)]
+    assert ours == pytest.approx(rates(get_inverse_sqrt_schedule(one, warmup), one), abs=1e-12)
+    decay = math.ceil(0.3 * total)
+    wsd = get_wsd_schedule(two, warmup, decay, num_training_steps=total, decay_type="linear", min_lr_ratio=0.1)
+    ours = [factor(Schedule(kind="wsd", warmup_steps=warmup, decay_ratio=0.3, min_ratio=0.1), s, total) for s in range(total)]
+    assert ours[warmup:] == pytest.approx(rates(wsd, two)[warmup:], abs=1e-12)  # its warm-up starts at min_lr_ratio, ours at 0
 
 
 def test_least_rate_and_ratio() -> None:
@@ -91,3 +113,106 @@ def test_a_bad_gradient_changes_nothing() -> None:
             optimiser.step(0.1)
     assert all(torch.equal(before[k], p) for k, p in ours.items())
     assert optimiser.state() == {}
+
+
+ALL: tuple[OptimizerConfig, ...] = (
+    AdamW(weight_decay=0.1),
+    AdamW8bit(),
+    Adam(weight_decay=0.1),
+    SGD(momentum=0.9, nesterov=True, weight_decay=0.1),
+    RMSprop(momentum=0.5),
+    Adafactor(weight_decay=0.1),
+    Lion(weight_decay=0.1),
+)
+
+
+@pytest.mark.parametrize("config", ALL, ids=lambda c: c.kind)
+def test_a_resume_takes_the_same_steps(config: OptimizerConfig) -> None:
+    whole, first, second = big(), big(), big()
+    straight, before = Optimiser(whole, config), Optimiser(first, config)
+    for step in range(6):
+        give_gradients(whole, step, 1.0)
+        straight.step(0.01)
+    for step in range(3):
+        give_gradients(first, step, 1.0)
+        before.step(0.01)
+    after = Optimiser(second, config)
+    after.load_state(before.state())
+    for k, p in second.items():
+        p.data.copy_(first[k].data)
+    for step in range(3, 6):
+        give_gradients(second, step, 1.0)
+        after.step(0.01)
+    assert all(torch.equal(whole[k], second[k]) for k in whole)
+
+
+@pytest.mark.parametrize("config", ALL, ids=lambda c: c.kind)
+def test_every_optimiser_comes_down(config: OptimizerConfig) -> None:
+    """A quadratic with its least value at 1 in every coordinate."""
+    params = big()
+    optimiser = Optimiser(params, config.model_copy(update={"weight_decay": 0.0, "clip_norm": None}))
+
+    def distance() -> float:
+        return sum(float(((p.detach() - 1) ** 2).sum()) for p in params.values())
+
+    start = distance()
+    for _ in range(300):
+        for p in params.values():
+            p.grad = p.detach() - 1
+        optimiser.step(0.02)
+    assert distance() < 0.02 * start
+
+
+def big() -> dict[str, torch.nn.Parameter]:
+    """A matrix large enough for 8-bit moments, and a vector."""
+    generator = torch.Generator().manual_seed(1)
+    return {
+        "matrix": torch.nn.Parameter(torch.randn(64, 80, generator=generator)),
+        "vector": torch.nn.Parameter(torch.randn(40, generator=generator)),
+    }
+
+
+def test_lion_equals_the_formula_and_bitsandbytes() -> None:
+    import bitsandbytes
+
+    ours, plain, theirs = parameters(), parameters(), parameters()
+    optimiser = Optimiser(ours, Lion(weight_decay=0.2, clip_norm=None))
+    peer = bitsandbytes.optim.Lion([{"params": [theirs["matrix"]], "weight_decay": 0.2}, {"params": [theirs["vector"]]}], lr=0.01)
+    moments = {k: torch.zeros_like(p) for k, p in plain.items()}
+    for step in range(5):
+        for params in (ours, plain, theirs):
+            give_gradients(params, step, 1.0)
+        optimiser.step(0.01)
+        peer.step()
+        for k, p in plain.items():
+            decay = 0.2 if k == "matrix" else 0.0
+            update = torch.sign(0.9 * moments[k] + 0.1 * p.grad)  # type: ignore[operator]
+            p.data -= 0.01 * (update + decay * p.data)
+            moments[k] = 0.99 * moments[k] + 0.01 * p.grad  # type: ignore[operator]
+            torch.testing.assert_close(ours[k].data, p.data, rtol=1e-6, atol=1e-6)
+            torch.testing.assert_close(ours[k].data, theirs[k].data, rtol=1e-6, atol=1e-6)
+
+
+def test_eight_bits_stay_near_thirty_two() -> None:
+    exact, rough = big(), big()
+    pair = Optimiser(exact, AdamW()), Optimiser(rough, AdamW8bit())
+    for step in range(20):
+        give_gradients(exact, step, 1.0)
+        give_gradients(rough, step, 1.0)
+        for optimiser in pair:
+            optimiser.step(0.01)
+    moved = (exact["matrix"] - big()["matrix"]).norm()
+    assert float((exact["matrix"] - rough["matrix"]).norm() / moved) < 0.05
+    assert rough["matrix"].numel() >= 4096
+    assert pair[1].state()["adamw_8bit.state1.matrix"].dtype == torch.uint8
+
+
+def test_l1_is_the_gradient_of_its_penalty() -> None:
+    ours, plain = parameters(), parameters()
+    give_gradients(ours, 0, 1.0)
+    give_gradients(plain, 0, 1.0)
+    (0.3 * sum(p.abs().sum() for p in plain.values())).backward()  # type: ignore[union-attr]
+    optimiser = Optimiser(ours, SGD(momentum=0.0, l1=0.3, clip_norm=None))
+    optimiser.step(0.1)
+    for k, p in plain.items():
+        torch.testing.assert_close(ours[k].data, p.data - 0.1 * p.grad)  # type: ignore[operator]

@@ -23,6 +23,13 @@ def factor(schedule: Schedule, step: int, num_steps: int) -> float:
         return step / max(1, warmup)
     if schedule.kind == "constant":
         return 1.0
+    if schedule.kind == "inverse_sqrt":
+        timescale = schedule.timescale or warmup or 10_000
+        return max(schedule.min_ratio, ((step + timescale - warmup) / timescale) ** -0.5)
+    if schedule.kind == "wsd":
+        decay = math.ceil(num_steps * schedule.decay_ratio)
+        left = min(1.0, max(0.0, (num_steps - step) / decay))
+        return schedule.min_ratio + (1.0 - schedule.min_ratio) * left
     progress = min(1.0, (step - warmup) / max(1, num_steps - warmup))
     down = 1.0 - progress if schedule.kind == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
     return schedule.min_ratio + (1.0 - schedule.min_ratio) * down

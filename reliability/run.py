@@ -25,6 +25,10 @@ REPO = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results"
 sys.path.insert(0, str(REPO / "tests"))
 
+sys.path.insert(0, str(REPO / "reliability"))
+
+from memory_grid import memory_grid  # noqa: E402
+
 from toy_project import command, environment, make_learner, write_toy  # noqa: E402
 
 Result = dict[str, Any]
@@ -191,6 +195,7 @@ TRIALS: dict[str, tuple[Callable[[int, int], Result], int]] = {
     "checkpoint-flips": (checkpoint_flips, 1000),
     "mutated-inputs": (mutated_inputs, 5000),
     "quickstart-kills": (quickstart_kills, 3),
+    "memory-grid": (memory_grid, 36),
 }
 
 

@@ -1,7 +1,7 @@
 """The live display: what is being built, how far it is, its loss and metric, tokens a second and the ETA.
 
 One decision: on a terminal it redraws in place; where stderr is not a terminal it prints a plain line
-when a stage starts, ends, or reports a metric, so that logs stay readable.
+when a stage starts, ends, or reports a metric, and one with the ETA every half minute, so that logs stay readable.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from collections import deque
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
 from luthier.core.events import Event, Metric, Note, Progress, StageFinished, StageStarted
 
+QUIET_S = 30.0
+"""Seconds between two lines about progress where stderr is no terminal."""
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -41,14 +43,15 @@ class Display:
             MofNCompleteColumn(),
             TextColumn("{task.fields[unit]}"),
             TimeElapsedColumn(),
-            TextColumn("eta"),
-            TimeRemainingColumn(),
+            TextColumn("eta {task.fields[eta]}"),
             console=self.console,
         )
         self.tasks: dict[tuple[str, str], TaskID] = {}
+        self.began: dict[tuple[str, str], tuple[float, float]] = {}
         self.curves: dict[str, list[float]] = {}
         self.tokens: deque[tuple[float, float]] = deque(maxlen=20)
         self.latest: dict[str, float] = {}
+        self.said = time.monotonic()
         self.live = Live(get_renderable=self._draw, console=self.console, refresh_per_second=4, transient=True) if self.live_on else None
 
     def __enter__(self) -> Display:
@@ -79,16 +82,26 @@ class Display:
         for task in self.tasks.values():
             self.bar.remove_task(task)
         self.tasks.clear()
+        self.began.clear()
         if not event.cached:
             self._line(f"   built {event.stage} {event.key[:12]} in {event.seconds:.1f} s")
 
     def _progress(self, event: Progress) -> None:
         name = (event.stage, event.unit)
         if name not in self.tasks:
-            self.tasks[name] = self.bar.add_task(event.stage, total=event.total, unit=event.unit)
+            self.tasks[name] = self.bar.add_task(event.stage, total=event.total, unit=event.unit, eta="-")
         for other, task in self.tasks.items():  # one bar is shown; the others keep their clocks
             self.bar.update(task, visible=other == name)
-        self.bar.update(self.tasks[name], completed=event.done, total=event.total)
+        self.bar.update(self.tasks[name], completed=event.done, total=event.total, eta=self._eta(name, event))
+
+    def _eta(self, name: tuple[str, str], event: Progress) -> str:
+        """What is left at the pace since this bar began, by work where an event gives it: a step of long rows counts for more."""
+        done, total = event.work or (event.done, event.total)
+        at, from_done = self.began.setdefault(name, (time.monotonic(), done))
+        if done <= from_done:
+            return "-"
+        left = int((time.monotonic() - at) * (total - done) / (done - from_done))
+        return f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
 
     def _metric(self, event: Metric) -> None:
         name = f"{event.split}/{event.name}"

@@ -62,6 +62,9 @@ class Checkpoint(Artifact):
     num_trainable: int
     trained_tokens: int
     adapter_sha256: str
+    micro_batch_tokens: int | None = None
+    recomputed_layers: int = 0
+    predicted_memory_bytes: int | None = None
 
 
 class Prompting(Artifact):
@@ -79,6 +82,7 @@ class Predictions(Artifact):
     split: str
     metric: str
     num_rows: int
+    num_cut: int = 0  # answers that reached the limit of tokens before they ended
     scores: dict[str, dict[str, float]]
     seconds: float = 0.0
 

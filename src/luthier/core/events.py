@@ -26,12 +26,13 @@ class StageFinished:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`done` of `total` units of work in this stage (for the bar and the ETA)."""
+    """`done` of `total` units in this stage, for the bar. work: (done, total) of what its time follows (tokens), for the ETA."""
 
     stage: str
     done: float
     total: float
     unit: str
+    work: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

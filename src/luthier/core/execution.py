@@ -6,7 +6,7 @@ seed, batch size) is identity and lives in the stage that it changes.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -19,5 +19,10 @@ class Execution(Config):
     engine: Literal["auto", "fast", "reference"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(default=None, ge=1, description="CPU threads; default: all cores this process may use")
-    micro_batch_tokens: int = Field(default=4096, ge=64, description="unique tokens computed at once; bounds memory, not the result")
+    micro_batch_tokens: Annotated[int, Field(ge=64)] | Literal["auto"] = Field(
+        default="auto", description="unique tokens computed at once; bounds memory, not the result; auto: what fits, at most 4096"
+    )
+    memory_gb: float | None = Field(
+        default=None, gt=0, description="memory that training may take, in GB of 2^30 bytes; default: 85 % of what is available"
+    )
     save_every: int = Field(default=10, ge=1, description="optimiser steps between resume points")

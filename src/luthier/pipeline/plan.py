@@ -31,6 +31,8 @@ def advice(workspace: Workspace) -> Iterator[str]:
         if counts.get("train", 0) < FEW_ROWS:
             yield f"fewer than {FEW_ROWS} training rows: few-shot prompting is often as good, and the run will say so if it is"
         yield f"{recipe.total_steps(counts['train'])} optimiser steps of {recipe.batch_size} rows"
+    if not workspace.store.is_built(graph.prepared):
+        yield "time, memory and energy of training are estimated once the data is prepared (`luthier data show` prepares it)"
     low, high = USUAL_RATES
     if not low <= recipe.learning_rate <= high:
         yield f"learning_rate {recipe.learning_rate:g} is outside the usual range for LoRA ({low:g} to {high:g})"

@@ -71,7 +71,7 @@ def test_a_cached_prefix_equals_the_whole() -> None:
     cut = attend(q[25:], k[25:], v[25:], plan_attention(np.array([[0, 15, 15]])), (k[:25], v[:25])).out
     torch.testing.assert_close(cut, whole[25:], rtol=0, atol=1e-13)
     mask = torch.zeros(1, 1, 1, 15, dtype=dtype)
-    last = attend_cached(q[39:], (k[None, 25:], v[None, 25:]), mask, (k[:25], v[:25]))
+    last = attend_cached(q[39:], (k[None, 25:].transpose(1, 2), v[None, 25:].transpose(1, 2)), mask, (k[:25], v[:25]))
     torch.testing.assert_close(last, whole[39:], rtol=0, atol=1e-13)
 
 

@@ -142,3 +142,39 @@ def test_bad_sequences_are_named() -> None:
     bad = TokenSequence(np.array([1, 9], np.int32), np.array([0, 1], np.float32))
     with pytest.raises(UserError, match=r"0\.\.8.*got 9.*sequence 1"):
         check_sequences([good, bad], 9, None)
+
+
+def test_a_plan_starts_with_the_largest_micro_batch_and_loads_evenly() -> None:
+    """Rows of 10 tokens that share nothing, 9 of them: a budget of 80 needs two, and they get 50 and 40, the larger first."""
+    raw = [list(range(100 * i, 100 * i + 10)) for i in range(9)]
+    assert [len(g) for g in plan(arrays(raw), 80)] == [5, 4]
+    raw.append(list(range(5000, 5300)))
+    sizes = [sum(len(raw[i]) for i in g) for g in plan(arrays(raw), 80)]
+    assert sizes[0] == 300
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_attention_counts_in_the_load() -> None:
+    """A row of 60 tokens is as much work as four of 30 when pairs are dear; by tokens alone it would be two."""
+    raw = [list(range(60)), *([1000 * (i + 1) + j for j in range(30)] for i in range(6))]
+    by_tokens = plan(arrays(raw), 180)
+    by_work = plan(arrays(raw), 180, pair_cost=10.0)
+    assert len(by_tokens) == len(by_work) == 2
+    alone = next(g for g in by_work if 0 in g)
+    assert len(alone) < len(next(g for g in by_tokens if 0 in g))
+
+
+@given(lists, st.integers(1, 30))
+@settings(max_examples=100, deadline=None)
+def test_an_even_load_takes_no_more_micro_batches_and_shares_no_less(raw: list[list[int]], budget: int) -> None:
+    """Against the plain greedy cut of the sorted rows."""
+    greedy: list[list[int]] = []
+    for i in sorted(range(len(raw)), key=lambda i: raw[i]):
+        together = [*greedy[-1], i] if greedy else []
+        if greedy and len(prefixes([raw[j] for j in together])) <= budget:
+            greedy[-1] = together
+        else:
+            greedy.append([i])
+    found = plan(arrays(raw), budget)
+    assert len(found) <= len(greedy)
+    assert sum(len(prefixes([raw[j] for j in g])) for g in found) <= sum(len(prefixes([raw[j] for j in g])) for g in greedy)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from luthier.core.config import parse_config
 from luthier.core.errors import UserError
-from luthier.stages.train.loop import Objective, rows_of_step
+from luthier.stages.train.loop import Objective, rows_of_run, rows_of_step
 from luthier.stages.train.recipe import Recipe
 
 
@@ -21,6 +21,13 @@ def test_every_epoch_sees_each_row_once(num_rows: int, batch: int, seed: int, ep
     assert sorted(np.concatenate(steps)) == list(range(num_rows))
     assert all(len(s) == batch for s in steps[:-1])
     assert 1 <= len(steps[-1]) <= batch
+
+
+@given(num_rows=st.integers(1, 60), batch=st.integers(1, 40), epochs=st.floats(0.1, 4))
+def test_the_forecast_sees_the_very_steps_of_the_run(num_rows: int, batch: int, epochs: float) -> None:
+    recipe = Recipe(batch_size=batch, epochs=epochs)
+    seen = [rows.tolist() for rows in rows_of_run(num_rows, recipe)]
+    assert seen == [rows_of_step(step, num_rows, recipe).tolist() for step in range(recipe.total_steps(num_rows))]
 
 
 def test_the_order_depends_on_seed_and_epoch_alone() -> None:

@@ -14,6 +14,7 @@ from luthier.core.stage import Built
 from luthier.core.store import Interrupted
 from luthier.pipeline.workspace import Workspace
 from luthier.stages.train.loop import BEST, CHECKPOINTS
+from luthier.stages.train.train import BEGUN
 from toy_project import write_toy
 
 FLAT = "train.schedule={kind: constant}"
@@ -180,3 +181,11 @@ def test_a_damaged_newest_checkpoint_is_not_used_and_that_is_said(project: Path,
     said = [e.text for e in events if isinstance(e, Note)]
     assert any("is damaged" in text and "was not used" in text for text in said)
     assert adapter(built) == clean
+
+
+def test_a_resume_keeps_the_micro_batch_it_began_with(project: Path) -> None:
+    stop_after(project, 2)
+    begun = work_of(project) / BEGUN
+    assert json.loads(begun.read_text()) == {"micro_batch_tokens": 4096}
+    begun.write_text(json.dumps({"micro_batch_tokens": 128}))
+    assert train(project).result.micro_batch_tokens == 128

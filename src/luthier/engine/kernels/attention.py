@@ -113,11 +113,13 @@ def attend_cached(
 ) -> torch.Tensor:
     """One query per sequence over its own cached keys and a prefix that all share.
 
-    q: [n, heads, head_dim]; own: keys, values [n, length, kv_heads, head_dim]; mask: [n, 1, 1, length], added;
-    prefix: keys, values [P, kv_heads, head_dim]. Returns [n, heads, head_dim].
+    q: [n, heads, head_dim]; own: keys, values [n, kv_heads, length, head_dim]; mask: [n, 1, 1, length], added;
+    prefix: keys, values [P, kv_heads, head_dim]. Returns [n, heads, head_dim]. The query heads that share a key head are
+    given to the kernel as so many queries of that head, so that each key is read once.
     """
-    out, lse = _forward(q[:, :, None], _heads_first(own[0]), _heads_first(own[1]), 0.0, False, attn_mask=mask)
-    result = Attended(out[:, :, 0], lse[:, :, 0])
+    grouped = q.view(len(q), own[0].shape[1], -1, q.shape[2])
+    out, lse = _forward(grouped, own[0], own[1], 0.0, False, attn_mask=mask)
+    result = Attended(out.reshape(q.shape), lse.reshape(q.shape[:2]))
     if prefix is not None:
         _merge(result, slice(0, len(q)), q, *prefix)
     return result.out

@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import torch
 
-_CHUNK_LOGITS = 12_000_000
-"""Most logits alive at once."""
+from luthier.engine.kernels.chunks import chunk_rows
 
 
-def chunk_rows(vocabulary: int) -> int:
-    """Rows of a chunk."""
-    return max(32, _CHUNK_LOGITS // vocabulary)
-
-
-def head_forward(hidden: torch.Tensor, weight: torch.Tensor, row: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
+def head_forward(
+    hidden: torch.Tensor, weight: torch.Tensor, row: torch.Tensor, token: torch.Tensor, top: torch.Tensor | None = None
+) -> torch.Tensor:
     """Log-probability of each target.
 
     hidden: [U, hidden] rows; weight: [vocabulary, hidden]; row: int64 [M], ascending positions in `hidden`;
-    token: int64 [M]. Returns [M] in the dtype of `hidden`.
+    token: int64 [M]; top: bool [M], filled in where it is wanted: the target is the argmax of its row's logits.
+    Returns [M] in the dtype of `hidden`.
     """
     out = hidden.new_empty(len(row))
     for rows, span in _chunks(len(hidden), row, chunk_rows(len(weight))):
         logits = hidden[rows] @ weight.t()
         here = row[span] - rows.start
         out[span] = logits[here, token[span]] - torch.logsumexp(logits, -1)[here]
+        if top is not None:
+            top[span] = (logits.argmax(-1)[here] == token[span]).to(top.device)
     return out
 
 

@@ -14,25 +14,67 @@ from luthier.core.errors import UserError
 from luthier.engine.contract import TokenSequence
 from luthier.engine.trees.merge import sorted_with_overlap
 
+_HALVINGS = 12
+"""Steps of the search for an even load: within 1/4096 of its range."""
 
-def plan(sequences: Sequence[np.ndarray], budget_tokens: int) -> list[list[int]]:
+PLANNING = "luthier: planning"
+"""Name under which a profile shows the time that plans and packs take."""
+
+
+def plan(sequences: Sequence[np.ndarray], budget_tokens: int, pair_cost: float = 0.0) -> list[list[int]]:
     """Split a list into micro-batches of at most `budget_tokens` unique tokens (one sequence may exceed it alone).
 
+    As few as the budget allows, then of even work where that shares no less, the one of most unique tokens first, so that
+    what does not fit the memory shows at once. pair_cost: work of one (row, key) pair of attention, in units of a row's linear layers.
     sequences: token ids, int [N] each. Returns the positions in `sequences` of each micro-batch; each position appears exactly once.
     """
     order, overlap = sorted_with_overlap(sequences)
-    groups: list[list[int]] = []
-    used = 0
-    for j, number in enumerate(order):
-        length = len(sequences[number])
-        fresh = length - int(overlap[j])
-        if groups and used + fresh <= budget_tokens:
-            groups[-1].append(int(number))
-            used += fresh
-        else:
-            groups.append([int(number)])
-            used = length
-    return [sorted(g) for g in groups]
+    line = _Line(np.array([len(sequences[i]) for i in order], dtype=np.int64), overlap, pair_cost)
+    cuts = line.cuts(budget_tokens, np.inf)
+    if len(cuts) > 1:
+        low, high = 0.0, float(line.work(0, len(order)))
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            found = line.cuts(budget_tokens, middle)
+            worse = len(found) > len(cuts) or line.total(found) > line.total(cuts)
+            low, high, cuts = (middle, high, cuts) if worse else (low, middle, found)
+    spans = sorted(line.spans(cuts), key=lambda span: -line.unique(*span))
+    return [sorted(int(i) for i in order[a:b]) for a, b in spans]
+
+
+class _Line:
+    """The sequences in the order of their tokens. length, overlap: int64 [n], overlap with the one before."""
+
+    def __init__(self, length: np.ndarray, overlap: np.ndarray, pair_cost: float) -> None:
+        self._length, self._overlap, self._pair_cost = length, overlap, pair_cost
+        self._fresh = np.concatenate([[0], np.cumsum(length - overlap)])
+        self._work = np.concatenate([[0.0], np.cumsum(self._of(length) - self._of(overlap))])
+
+    def _of(self, tokens: np.ndarray) -> np.ndarray:
+        return tokens + self._pair_cost * tokens * (tokens + 1) / 2
+
+    def unique(self, a: int, b: int) -> int:
+        """Unique tokens of the sequences a..b."""
+        return int(self._fresh[b] - self._fresh[a] + self._overlap[a]) if b > a else 0
+
+    def work(self, a: int, b: int) -> float:
+        """Work of the sequences a..b together."""
+        return float(self._work[b] - self._work[a] + self._of(self._overlap[a : a + 1])[0]) if b > a else 0.0
+
+    def spans(self, cuts: list[int]) -> list[tuple[int, int]]:
+        return list(zip(cuts, [*cuts[1:], len(self._length)], strict=True))
+
+    def total(self, cuts: list[int]) -> int:
+        """Unique tokens of all micro-batches."""
+        return sum(self.unique(*span) for span in self.spans(cuts))
+
+    def cuts(self, budget_tokens: int, most_work: float) -> list[int]:
+        """Where micro-batches start when each takes what fits, and one sequence at least."""
+        starts: list[int] = []
+        for j in range(len(self._length)):
+            if not starts or self.unique(starts[-1], j + 1) > budget_tokens or self.work(starts[-1], j + 1) > most_work:
+                starts.append(j)
+        return starts
 
 
 def shared_length(sequences: Sequence[np.ndarray]) -> int:
@@ -61,5 +103,5 @@ def check_sequences(sequences: Sequence[TokenSequence], vocabulary: int, longest
         low, high = int(np.min(s.tokens)), int(np.max(s.tokens))
         if low < 0 or high >= vocabulary:
             raise UserError(f"token ids must be in 0..{vocabulary - 1}", low if low < 0 else high, f"sequence {i}")
-        if longest is not None and n > longest:
+        if longest is not None and n - bool(s.weights[-1]) > longest:  # a last target is predicted, never computed
             raise UserError(f"a sequence must fit the model's {longest} positions", n, f"sequence {i}")

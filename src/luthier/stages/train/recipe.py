@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from luthier.core.config import Config
-from luthier.engine.optim.config import AdamW, Schedule
+from luthier.engine.optim.config import AdamW, OptimizerConfig, Schedule
 from luthier.parts.methods.lora import LoRA
 
 
@@ -28,7 +28,7 @@ class Recipe(Config):
 
     method: LoRA = LoRA()
     learning_rate: float = Field(default=2e-4, gt=0, le=1)
-    optimizer: AdamW = AdamW()
+    optimizer: OptimizerConfig = AdamW()
     schedule: Schedule = Schedule()
     epochs: float | None = Field(default=None, gt=0, le=1000)
     steps: int | None = Field(default=None, ge=1)

@@ -6,6 +6,7 @@ final evaluation, so the metric that is optimised is the metric that is judged.
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -14,16 +15,23 @@ import numpy as np
 from luthier.core.artifacts import BaseModel, Checkpoint, Dataset, Prepared
 from luthier.core.errors import CorruptArtifact
 from luthier.core.events import Note
+from luthier.core.execution import Execution
+from luthier.core.files import write_json
 from luthier.core.keys import file_sha256
 from luthier.core.records import Example
 from luthier.core.rows import choices_of, read_split
 from luthier.core.stage import Built, Context, Stage
+from luthier.engine.contract import Engine
 from luthier.engine.decoding import Decoding
+from luthier.engine.memory.forecast import Forecast
 from luthier.engine.predictor import Predictor
 from luthier.parts.scorers import ScorerConfig
-from luthier.stages.train.loop import BEST, Rows, final_words, train
+from luthier.stages.train.loop import BEST, Rows, final_words, rows_of_run, train
 from luthier.stages.train.recipe import Recipe
 from luthier.stages.train.watch import Watch
+
+BEGUN = "scratch/begun.json"
+"""The micro-batch of a build, for its resumes."""
 
 
 class Train(Stage[Checkpoint]):
@@ -47,12 +55,14 @@ class Train(Stage[Checkpoint]):
         shutil.rmtree(ctx.dir / "renderer", ignore_errors=True)
         shutil.copytree(prepared.path / "renderer", ctx.dir / "renderer", copy_function=shutil.copyfile)
         renderer = Renderer.load(ctx.dir / "renderer")
-        engine = load_engine(Path(base.folder), self.recipe.method.spec(), ctx.execution, self.recipe.seed, dtype=self.recipe.precision)
+        execution = _as_begun(ctx)
+        engine = load_engine(Path(base.folder), self.recipe.method.spec(), execution, self.recipe.seed, dtype=self.recipe.precision)
         engine.use_optimiser(self.recipe.optimizer)
         if engine.refusal:
             ctx.observer(Note(f"engine: reference, because the fast engine refused: {engine.refusal}", "warning"))
         watch = self._watch(ctx, Predictor(engine, renderer, self.decoding, choices_of(ctx.get(self.dataset))))
         rows = _training_rows(prepared)
+        foreseen = _foresee(engine, rows, self.recipe, ctx)
         done = train(engine, rows, SFT(), self.recipe, watch, ctx, watch.objective)
         best = load_newest(ctx.dir / BEST)
         if best is None or best.step != done.best_step:
@@ -75,6 +85,9 @@ class Train(Stage[Checkpoint]):
             num_trainable=engine.num_trainable,
             trained_tokens=done.trained_tokens,
             adapter_sha256=file_sha256(ctx.dir / "adapter" / "adapter_model.safetensors"),
+            micro_batch_tokens=foreseen.micro_batch_tokens if foreseen else None,
+            recomputed_layers=foreseen.recomputed_layers if foreseen else 0,
+            predicted_memory_bytes=foreseen.peak.total if foreseen else None,
         )
 
     def _watch(self, ctx: Context, predictor: Predictor) -> Watch:
@@ -87,6 +100,25 @@ def _sample(rows: list[Example], recipe: Recipe) -> tuple[Example, ...]:
     """`train_sample` rows drawn by seed: the first ones of a stratified split may all be of one class."""
     order = np.random.default_rng([recipe.seed, len(rows)]).permutation(len(rows))
     return tuple(rows[i] for i in sorted(order[: recipe.train_sample]))
+
+
+def _as_begun(ctx: Context) -> Execution:
+    """The execution, with the micro-batch that a killed build began with: other free memory must not round otherwise after it."""
+    begun = ctx.dir / BEGUN
+    if ctx.execution.micro_batch_tokens != "auto" or not begun.exists():
+        return ctx.execution
+    return ctx.execution.model_copy(update=json.loads(begun.read_text(encoding="utf-8")))
+
+
+def _foresee(engine: Engine, rows: Rows, recipe: Recipe, ctx: Context) -> Forecast | None:
+    """Look over every step's rows before the first: the worst one must fit. Says what was chosen."""
+    found = engine.forecast(rows.sequences, rows_of_run(len(rows.sequences), recipe))
+    if found is not None:
+        again = f", {found.recomputed_layers} layers computed again in the worst step" if found.recomputed_layers else ""
+        peak = f"{found.peak.total / 2**30:.1f} GB predicted at the peak of training"
+        write_json(ctx.dir / BEGUN, {"micro_batch_tokens": found.micro_batch_tokens})
+        ctx.observer(Note(f"memory: micro-batches of up to {found.micro_batch_tokens} tokens{again}; {peak}"))
+    return found
 
 
 def _training_rows(prepared: Built[Prepared]) -> Rows:

@@ -1,0 +1,150 @@
+"""The sizes of a decoder, read from `config.json` and the headers of its safetensors files alone.
+
+One decision: no weight and no library of models is loaded; what a config leaves out is what the four families
+of the fast engine take for it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from luthier.core.errors import CorruptArtifact, UserError
+
+BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "U8": 1, "I8": 1, "BOOL": 1}
+"""Bytes of one value by the name of its type in a safetensors header."""
+PARTS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""The linear layers of a decoder layer, in the order of computation."""
+
+
+class Sizes(Protocol):
+    """What the counts need of a decoder: `Dimensions`, or the fast engine's `Architecture`."""
+
+    @property
+    def vocabulary(self) -> int: ...
+    @property
+    def hidden(self) -> int: ...
+    @property
+    def intermediate(self) -> int: ...
+    @property
+    def layers(self) -> int: ...
+    @property
+    def heads(self) -> int: ...
+    @property
+    def kv_heads(self) -> int: ...
+    @property
+    def head_dim(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Dimensions:
+    """Sizes of a decoder and of its weights on disk. `stored_bytes`: bytes of one stored value of a linear layer."""
+
+    family: str
+    vocabulary: int
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    tied: bool
+    longest: int
+    file_bytes: int
+    stored_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trains:
+    """What a step trains: LoRA of `rank` on `modules` of every layer; every weight when `rank` is None; nothing when `modules` is empty."""
+
+    rank: int | None = None
+    modules: tuple[str, ...] = PARTS
+
+    @classmethod
+    def lora(cls, rank: int, targets: tuple[str, ...] = ("all-linear",)) -> Trains:
+        """LoRA on the named layers, or on every linear layer of the decoder (`all-linear`)."""
+        return cls(rank, PARTS if targets == ("all-linear",) else tuple(p for p in PARTS if p in targets))
+
+
+def shape_of(sizes: Sizes, part: str) -> tuple[int, int]:
+    """(out, in) of a linear layer by its name, e.g. `q_proj`."""
+    q, kv = sizes.heads * sizes.head_dim, sizes.kv_heads * sizes.head_dim
+    return {
+        "q_proj": (q, sizes.hidden),
+        "k_proj": (kv, sizes.hidden),
+        "v_proj": (kv, sizes.hidden),
+        "o_proj": (sizes.hidden, q),
+        "gate_proj": (sizes.intermediate, sizes.hidden),
+        "up_proj": (sizes.intermediate, sizes.hidden),
+        "down_proj": (sizes.hidden, sizes.intermediate),
+    }[part]
+
+
+def read_dimensions(folder: Path) -> Dimensions:
+    """Read the sizes of the model in `folder`. Raises UserError where there is none, CorruptArtifact for bytes that are not a model's."""
+    config = _read_json(folder / "config.json")
+    headers = [_header(path) for path in _weight_files(folder)]
+    stored = {entry["dtype"] for header in headers for name, entry in header.items() if name.endswith("_proj.weight")}
+    heads = _needed(config, "num_attention_heads", folder)
+    hidden = _needed(config, "hidden_size", folder)
+    longest, window = config.get("max_position_embeddings") or 2**31, _window(config)
+    return Dimensions(
+        family=str(config.get("model_type", "unknown")),
+        vocabulary=_needed(config, "vocab_size", folder),
+        hidden=hidden,
+        intermediate=_needed(config, "intermediate_size", folder),
+        layers=_needed(config, "num_hidden_layers", folder),
+        heads=heads,
+        kv_heads=config.get("num_key_value_heads") or heads,
+        head_dim=config.get("head_dim") or hidden // heads,
+        tied=bool(config.get("tie_word_embeddings", False)),
+        longest=min(longest, window or longest),
+        file_bytes=sum(BYTES.get(e["dtype"], 4) * math.prod(e["shape"]) for h in headers for n, e in h.items() if n != "__metadata__"),
+        stored_bytes=max((BYTES.get(d, 4) for d in stored), default=4),
+    )
+
+
+def _window(config: dict[str, Any]) -> int | None:
+    used = config.get("use_sliding_window", config.get("model_type") == "mistral")
+    return config.get("sliding_window") if used else None
+
+
+def _needed(config: dict[str, Any], name: str, folder: Path) -> int:
+    if not isinstance(config.get(name), int):
+        raise UserError(f"a decoder's config.json must give {name}", config.get(name), str(folder))
+    return config[name]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError("a model folder must hold " + path.name, str(path.parent)) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as err:
+        raise CorruptArtifact(f"{path} cannot be read ({err}): fetch or convert the model again") from None
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    index = folder / "model.safetensors.index.json"
+    names = sorted(set(_read_json(index)["weight_map"].values())) if index.is_file() else ["model.safetensors"]
+    return [folder / name for name in names]
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """The header of a safetensors file: name -> dtype, shape, offsets (https://github.com/huggingface/safetensors#format)."""
+    if not path.is_file():
+        raise UserError("a model folder must hold its weights as safetensors", f"no {path.name}", str(path.parent))
+    with path.open("rb") as f:
+        first = f.read(8)
+        length = struct.unpack("<Q", first)[0] if len(first) == 8 else 0
+        if not 2 <= length <= min(100_000_000, path.stat().st_size - 8):
+            raise CorruptArtifact(f"{path} is not a safetensors file: fetch or convert the model again")
+        try:
+            return json.loads(f.read(length))
+        except (json.JSONDecodeError, UnicodeDecodeError) as err:
+            raise CorruptArtifact(f"{path} cannot be read ({err}): fetch or convert the model again") from None

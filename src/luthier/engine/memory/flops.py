@@ -1,0 +1,136 @@
+"""The floating-point operations that no exact method can leave out, and the rate at which this machine multiplies.
+
+One decision: the count is of what must be done, never of what was done, so padding and recompute cannot raise it:
+unique tokens after prefix sharing, the head on supervised rows only, the last layer's q, o and MLP on those rows only,
+and no gradient below the lowest trained layer. R = (unavoidable_flops / measure_gemm_rate) / seconds of the step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from luthier.engine.memory.dimensions import PARTS, Sizes, Trains, shape_of
+from luthier.engine.trees.pack import Pack
+
+_STAGE = {"q_proj": 0, "k_proj": 0, "v_proj": 0, "o_proj": 1, "gate_proj": 2, "up_proj": 2, "down_proj": 3}
+"""Order of computation inside a layer."""
+_BACKWARD_OF_ATTENTION = 2.5
+"""Backward over forward FLOPs of flash attention: five products of two (arXiv:2307.08691, section 4.1); 3.5 together."""
+FROZEN = Trains(rank=0, modules=())
+"""Nothing is trained: a forward pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Rows of some packs. rows: unique tokens computed. needed: rows that predict a target.
+
+    pairs: (row, key) pairs that causal attention visits over all rows; needed_pairs: over the needed rows.
+    """
+
+    rows: int = 0
+    needed: int = 0
+    pairs: int = 0
+    needed_pairs: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.rows + other.rows, self.needed + other.needed, self.pairs + other.pairs, self.needed_pairs + other.needed_pairs)
+
+
+def count(pack: Pack) -> Counts:
+    """The counts of one pack: a row at depth p sees p + 1 keys, whatever the tree."""
+    needed = np.unique(pack.targets.row)
+    sees = pack.positions + 1
+    return Counts(pack.num_rows, len(needed), int(sees.sum()), int(sees[needed].sum()))
+
+
+def unavoidable_flops(sizes: Sizes, packs: Iterable[Pack], trains: Trains) -> float:
+    """FLOPs (a product and a sum are two) of forward and backward over `packs`.
+
+    sizes: `Dimensions` or the fast engine's `Architecture`. trains: `Trains.lora(16)`, `Trains()` for all weights,
+    `FROZEN` for a forward pass. Not counted: norms, rotary, SwiGLU, the loss, the optimiser, merging adapters.
+    """
+    return counted_flops(sizes, sum((count(p) for p in packs), Counts()), trains)
+
+
+def counted_flops(sizes: Sizes, counts: Counts, trains: Trains) -> float:
+    """As `unavoidable_flops`, from counts. Per linear layer of i inputs and o outputs, on R rows:
+
+    forward 2 i o R; gradient of its input 2 i o R, where something below it is trained; LoRA of rank r 4 r (i + o) R
+    (X A^T and its two products with dY, dY B); a trained weight 2 i o R. So 4N for LoRA and 6N for all weights.
+    Attention: A = 4 heads head_dim pairs forward, 2.5 A backward. Head: 2 V h needed forward, as much for the hidden
+    row's gradient, as much again where the head itself is trained.
+    """
+    total = 0.0
+    for layer in range(sizes.layers):
+        last = layer == sizes.layers - 1
+        for part in PARTS:
+            rows = counts.needed if last and part not in ("k_proj", "v_proj") else counts.rows
+            total += rows * _linear(sizes, part, trains, layer == 0)
+        pairs = counts.needed_pairs if last else counts.pairs
+        backward = _BACKWARD_OF_ATTENTION if _gradient_reaches(trains, 1, layer == 0) else 0.0
+        total += 4.0 * sizes.heads * sizes.head_dim * pairs * (1.0 + backward)
+    head = 1 if trains == FROZEN else 2 if trains.rank is not None else 3
+    return total + 2.0 * head * sizes.vocabulary * sizes.hidden * counts.needed
+
+
+def _linear(sizes: Sizes, part: str, trains: Trains, first: bool) -> float:
+    """FLOPs of one row through one linear layer, forward and backward."""
+    out, inner = shape_of(sizes, part)
+    product, adapter = 2.0 * out * inner, 0.0
+    if part in trains.modules:
+        adapter = product if trains.rank is None else 4.0 * trains.rank * (out + inner)
+    return product * (1 + _gradient_reaches(trains, _STAGE[part], first)) + adapter
+
+
+def _gradient_reaches(trains: Trains, stage: int, first: bool) -> bool:
+    """True when the input of what stands at `stage` of a layer needs a gradient: something before it is trained."""
+    if trains.rank is None or not first:
+        return bool(trains.modules)
+    return any(_STAGE[part] < stage for part in trains.modules)
+
+
+def pair_cost(sizes: Sizes) -> float:
+    """Work of one (row, key) pair of attention over that of a row's linear layers, in training: 3.5 x 4 q / 4N."""
+    linears = sum(o * i for o, i in (shape_of(sizes, part) for part in PARTS))
+    return (1 + _BACKWARD_OF_ATTENTION) * sizes.heads * sizes.head_dim / linears
+
+
+def measure_gemm_rate(sizes: Sizes, rows: int = 2048, seconds: float = 1.5) -> float:
+    """FLOP/s of float32 products of this model's own linear layers, forward and the gradient of the input, in this process.
+
+    rows: rows of the left-hand side (a micro-batch). Each product is timed in turn until `seconds` are spent, at least
+    twice, and its best time counts; the rate is all FLOPs over all best times. Fewer rows are taken for a model whose
+    single product would take longer than that.
+    """
+    import torch
+
+    shapes = [(o, i) for o, i in _groups(sizes) for _ in (0, 1)]
+    largest = max(2 * o * i for o, i in shapes)
+    rows = max(64, min(rows, int(3e10 / largest)))
+    best = [float("inf")] * len(shapes)
+    end, turn = time.perf_counter() + seconds, 0
+    while turn < 2 or time.perf_counter() < end:
+        for n, (out, inner) in enumerate(shapes):
+            weight = torch.empty(out, inner).fill_(0.01)
+            left = torch.empty(rows, out if n % 2 else inner).fill_(0.01)
+            start = time.perf_counter()
+            torch.mm(left, weight if n % 2 else weight.t())
+            best[n] = min(best[n], time.perf_counter() - start)
+        turn += 1
+    return sum(2.0 * rows * o * i for o, i in shapes) / sum(best)
+
+
+def _groups(sizes: Sizes) -> list[tuple[int, int]]:
+    """(out, in) of the products as they are run: layers that read the same input are one."""
+    shape = {part: shape_of(sizes, part) for part in PARTS}
+    return [
+        shape["q_proj"],
+        (2 * shape["k_proj"][0], sizes.hidden),
+        shape["o_proj"],
+        (2 * sizes.intermediate, sizes.hidden),
+        shape["down_proj"],
+    ]

@@ -1,0 +1,62 @@
+"""What a run will take, from its rows and before it starts: work, peak memory, layers computed again.
+
+One decision: the heaviest steps of the run are packed exactly as training will pack them; the rest is counted from
+steps spread evenly over the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from luthier.engine.contract import TokenSequence
+from luthier.engine.memory.flops import Counts, count, counted_flops, pair_cost
+from luthier.engine.memory.model import Parts, Rows, largest, rows_of
+from luthier.engine.memory.room import Room
+from luthier.engine.trees.pack import Pack, build_pack
+from luthier.engine.trees.planner import plan
+
+_HEAVIEST, _SPREAD = 12, 48
+"""Steps that are packed: those of most tokens and of the longest row, and some over the whole run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """flops: unavoidable ones of the whole run. peak: of its worst step. share: unique over all tokens."""
+
+    steps: int
+    flops: float
+    peak: Parts
+    recomputed_layers: int
+    micro_batch_tokens: int
+    share: float
+
+
+def forecast(room: Room, sequences: Sequence[TokenSequence], steps: Sequence[np.ndarray]) -> Forecast:
+    """Look over a run before it starts. steps: for each optimiser step, its positions in `sequences`.
+
+    Raises UserError when a step fits the memory in no way.
+    """
+    lengths = np.array([len(s.tokens) for s in sequences])
+    longest, total = (np.array([pick(lengths[rows]) for rows in steps]) for pick in (np.max, np.sum))
+    heavy = {*np.argsort(-total)[:_HEAVIEST].tolist(), *np.argsort(-longest)[:_HEAVIEST].tolist()}
+    spread = sorted(set(np.linspace(0, len(steps) - 1, min(len(steps), _SPREAD)).astype(int).tolist()))
+    packs = {step: _packs(room, sequences, steps[step]) for step in sorted(heavy | set(spread))}
+    worst = largest(room.model, [_rows(pack) for step in packs for pack in packs[step]])
+    again = room.recomputed_layers(worst)
+    counted = sum((count(pack) for step in spread for pack in packs[step]), Counts())
+    flops = counted_flops(room.model.sizes, counted, room.model.trains) * float(total.sum()) / float(total[spread].sum())
+    share = counted.rows / float(total[spread].sum())
+    return Forecast(len(steps), flops, room.model.training(worst, again), again, room.micro_batch_tokens, share)
+
+
+def _packs(room: Room, sequences: Sequence[TokenSequence], numbers: np.ndarray) -> list[Pack]:
+    chosen = [sequences[i] for i in numbers]
+    groups = plan([s.tokens for s in chosen], room.micro_batch_tokens, pair_cost(room.model.sizes))
+    return [build_pack(chosen, group) for group in groups]
+
+
+def _rows(pack: Pack) -> Rows:
+    return rows_of(pack.nodes, np.unique(pack.targets.row))

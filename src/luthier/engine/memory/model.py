@@ -1,0 +1,171 @@
+"""The peak memory of the fast engine on a CPU, predicted from sizes and lengths alone.
+
+One decision: every term below is the bytes of a tensor that the engine's code allocates, at the moments when most of
+them are alive; measured are the process before loading and three constants that are the same for every model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from luthier.engine.kernels.chunks import chunk_rows
+from luthier.engine.memory.dimensions import PARTS, Dimensions, Trains, shape_of
+
+ALLOCATOR = 1.06
+"""Resident over requested bytes of a training step: glibc keeps some of what is freed. Measured on 2026-11-21."""
+ALLOCATOR_FORWARD = 1.4
+"""The same of a forward pass alone, whose buffers are freed and asked for again in every layer."""
+FIRST_USE = 40 * 2**20
+"""Bytes that the libraries take when they first multiply: kernels, packing buffers, thread stacks. Measured on 2026-11-21."""
+LIBRARIES = 340 * 2**20
+"""Resident bytes of interpreter and libraries before any weight, where they are not loaded yet (`luthier plan`). Measured on 2026-11-21."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of one pack. tokens: T, computed in every layer. queries: Tq, to the end in the last layer. needed: U, with a target."""
+
+    tokens: int
+    queries: int
+    needed: int
+
+    @classmethod
+    def worst(cls, tokens: int) -> Rows:
+        """A pack of which every row predicts."""
+        return cls(tokens, tokens, tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A prediction by term, in bytes."""
+
+    process: int
+    weights: int
+    adapters: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        return self.process + self.weights + self.adapters + self.activations
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryModel:
+    """sizes: of the model. trains: LoRA, or nothing. value: bytes of a computed value (4, or 8 in float64).
+
+    process: resident bytes of interpreter and libraries before the weights are read (`machine.resident_bytes`).
+    """
+
+    sizes: Dimensions
+    trains: Trains
+    process: int
+    value: int = 4
+
+    def weights(self) -> int:
+        """Bytes of the weights while the engine lives.
+
+        The file is mapped and read once, so all of its pages are resident while any tensor is a view of it: the
+        embedding where it is stored in the computed precision, and the parts that adapters are merged onto. Every
+        linear layer has a copy in the computed precision (merged, groups side by side); so have embedding and head
+        where they are stored in another one.
+        """
+        s = self.sizes
+        linears = s.layers * sum(o * i for o, i in (shape_of(s, p) for p in PARTS))
+        vocabulary = s.vocabulary * s.hidden * (1 if s.tied else 2) if s.stored_bytes != self.value else 0
+        return (s.file_bytes if self.mapped else 0) + (linears + vocabulary) * self.value
+
+    @property
+    def mapped(self) -> bool:
+        """True when a tensor of the engine is a view of the file."""
+        return bool(self.trains.modules) or self.sizes.stored_bytes == self.value
+
+    def adapters(self) -> int:
+        """A and B of every adapted layer, their gradients and the two moments of AdamW: four values a parameter."""
+        return 4 * self.parameters() * self.value
+
+    def parameters(self) -> int:
+        """Trained values: r (i + o) a layer."""
+        io = sum(sum(shape_of(self.sizes, p)) for p in self.trains.modules)
+        return self.sizes.layers * (self.trains.rank or 0) * io
+
+    def training(self, rows: Rows, recompute: int = 0) -> Parts:
+        """The peak of a step whose largest pack has `rows`, with the lowest `recompute` layers computed again."""
+        return self._parts(self.step_values(rows, recompute), ALLOCATOR)
+
+    def step_values(self, rows: Rows, recompute: int = 0) -> int:
+        """Most values alive in forward and backward of one pack. With h hidden, q = heads x head_dim, k = kv_heads x head_dim, I:
+
+        a layer keeps      T (2h + 2q + 3k + heads + 2I), q more with q/k norms; the last one T (h + 3k) + Tq (the rest);
+        a recomputed layer T h;
+        the head           U (3h) + one chunk of logits;
+        a backward pass    of a layer needs max(4I + 4h, 6h + 2q + 4k) a row beside what the layers up to it keep.
+        """
+        s, layers = self.sizes, self.sizes.layers
+        kept = [self._layer(rows, i == layers - 1) for i in range(layers)]
+        saved = [rows.tokens * s.hidden if i < recompute else kept[i] for i in range(layers)]
+        logits = min(rows.needed, chunk_rows(s.vocabulary)) * s.vocabulary
+        peak = sum(saved) + 3 * rows.needed * s.hidden + max(logits, self._forward_scratch(rows.queries))
+        below = sum(saved) + 2 * rows.needed * s.hidden
+        for i in range(layers - 1, -1, -1):
+            below -= saved[i]
+            width = rows.queries if i == layers - 1 else rows.tokens
+            peak = max(peak, below + kept[i] + self._backward_scratch(width))
+        return peak + rows.tokens * s.head_dim
+
+    def scoring(self, rows: Rows, cached: int = 0) -> Parts:
+        """The peak of a forward pass alone: one layer at a time, two chunks of logits, and keys and values of `cached` tokens."""
+        s = self.sizes
+        kv = s.kv_heads * s.head_dim
+        logits = 2 * min(rows.needed, chunk_rows(s.vocabulary)) * s.vocabulary
+        layer = self._layer(rows, False) + self._forward_scratch(rows.tokens)
+        return self._parts(max(layer, 2 * rows.needed * s.hidden + logits) + 3 * kv * cached * s.layers, ALLOCATOR_FORWARD)
+
+    def generating(self, prompt: int, new: int, sequences: int) -> Parts:
+        """The peak of generating `new` tokens for `sequences` prompts of `prompt` tokens at once.
+
+        Keys and values of every layer lie in one padded cache; those of the prefill lie beside it while it is filled.
+        """
+        s = self.sizes
+        kv = s.kv_heads * s.head_dim
+        cache = 2 * kv * s.layers * sequences * (prompt + new)
+        filled = Rows(prompt * sequences, sequences, sequences)
+        prefill = 3 * kv * s.layers * filled.tokens
+        layer = self._layer(filled, False) + self._forward_scratch(filled.tokens)
+        return self._parts(prefill + max(layer, cache + 2 * sequences * s.vocabulary), ALLOCATOR_FORWARD)
+
+    def _parts(self, values: int, allocator: float) -> Parts:
+        """The peak is that of the work, or that of loading, when the file is let go after it."""
+        work = FIRST_USE + int(values * self.value * allocator)
+        loading = 0 if self.mapped else self.sizes.file_bytes
+        return Parts(self.process, self.weights(), self.adapters(), max(work, loading))
+
+    def _layer(self, rows: Rows, last: bool) -> int:
+        s = self.sizes
+        q, kv = s.heads * s.head_dim, s.kv_heads * s.head_dim
+        of_queries = 2 * q + s.heads + s.hidden + 2 * s.intermediate + (q if s.family == "qwen3" else 0)
+        return rows.tokens * (s.hidden + 3 * kv) + (rows.queries if last else rows.tokens) * of_queries
+
+    def _forward_scratch(self, rows: int) -> int:
+        s = self.sizes
+        return rows * max(s.intermediate + s.hidden, 2 * s.hidden + s.heads * s.head_dim)
+
+    def _backward_scratch(self, rows: int) -> int:
+        s = self.sizes
+        q, kv = s.heads * s.head_dim, s.kv_heads * s.head_dim
+        return rows * max(4 * s.intermediate + 4 * s.hidden, 6 * s.hidden + 2 * q + 4 * kv)
+
+
+def rows_of(nodes: np.ndarray, needed: np.ndarray) -> Rows:
+    """Rows of a pack from its nodes ([N, 3], see `trees.pack`): the queries of a node run from its first needed row to its end."""
+    at = np.searchsorted(needed, nodes[:, 0])
+    found = (at < len(needed)) & (needed[np.minimum(at, len(needed) - 1)] < nodes[:, 1])
+    first = np.where(found, needed[np.minimum(at, len(needed) - 1)], nodes[:, 1])
+    return Rows(int(nodes[-1, 1]), int((nodes[:, 1] - first).sum()), len(needed))
+
+
+def largest(model: MemoryModel, packs: Sequence[Rows]) -> Rows:
+    """The pack whose training needs most."""
+    return max(packs, key=model.step_values)

@@ -78,3 +78,29 @@ def test_the_model_loads_in_well_under_two_seconds(folder: Path) -> None:
     start = time.perf_counter()
     load_engine(folder, LoRASpec(16, 32.0), Execution(engine="fast"), 0)
     assert time.perf_counter() - start < 2.0
+
+
+def test_greedy_tokens_equal_generate(folder: Path) -> None:
+    """Chat prompts of mixed lengths: together here, left-padded there; with a repetition penalty one by one (padding is penalised)."""
+    from transformers import AutoModelForCausalLM
+
+    from luthier.core.records import Message
+    from luthier.engine.text.renderer import Renderer
+
+    renderer = Renderer.from_model(folder)
+    asked = ("Name three colours.", "Say hello to Ann in one sentence, and then wish her a good day.", "What is 2 + 2?")
+    prompts = [renderer.prompt((Message("user", text),)) for text in asked]
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    fast = load_engine(folder, None, Execution(engine="fast"), 0)
+    pad, longest = min(renderer.stop_ids), max(map(len, prompts))
+    settings: dict[str, Any] = {"max_new_tokens": 12, "do_sample": False, "eos_token_id": list(renderer.stop_ids), "pad_token_id": pad}
+    ids = torch.tensor([[pad] * (longest - len(p)) + p.tolist() for p in prompts])
+    mask = torch.arange(longest)[None] >= longest - torch.tensor([[len(p)] for p in prompts])
+    plain = model.generate(ids, attention_mask=mask.long(), **settings)[:, longest:].tolist()
+    found = fast.sample(prompts, Sampling(max_new_tokens=12, stop_ids=renderer.stop_ids))
+    assert [list(c.tokens) for c in found] == [[t for t in row if t not in renderer.stop_ids] for row in plain]
+    found = fast.sample(prompts, Sampling(max_new_tokens=12, stop_ids=renderer.stop_ids, repetition_penalty=1.3))
+    for prompt, completion in zip(prompts, found, strict=True):
+        one = torch.from_numpy(prompt.astype(np.int64))[None]
+        row = model.generate(one, attention_mask=torch.ones_like(one), repetition_penalty=1.3, **settings)[0, len(prompt) :].tolist()
+        assert list(completion.tokens) == [t for t in row if t not in renderer.stop_ids]

@@ -14,8 +14,8 @@ import torch
 
 from luthier.core.errors import UserError
 from luthier.engine.lora import LoRASpec, save_adapter
-from luthier.engine.optim.adamw import Optimiser
-from luthier.engine.optim.config import AdamW
+from luthier.engine.optim.config import AdamW, OptimizerConfig
+from luthier.engine.optim.optimiser import Optimiser
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class AdapterSet:
         self.num_trainable = sum(p.numel() for p in self.parameters.values())
         self._optimiser: Optimiser | None = None
 
-    def use_optimiser(self, config: AdamW) -> None:
+    def use_optimiser(self, config: OptimizerConfig) -> None:
         self._trainable("an optimiser")
         self._optimiser = Optimiser(self.parameters, config)
 

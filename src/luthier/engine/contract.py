@@ -7,15 +7,19 @@ floating-point rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from luthier.core.errors import LuthierError
-from luthier.engine.optim.config import AdamW
+from luthier.engine.optim.config import OptimizerConfig
+
+if TYPE_CHECKING:
+    from luthier.engine.memory.forecast import Forecast
+from luthier.engine.text.tokenizer import TextTokenizer
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) sequences while a long verb works."""
@@ -52,6 +56,14 @@ class StepOutput:
     num_targets: int
     unique_tokens: int
     as_if_separate_tokens: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TargetScores:
+    """Of one sequence: logprobs float64 [num_targets]; greedy bool [num_targets], the target is the most probable token."""
+
+    logprobs: np.ndarray
+    greedy: np.ndarray
 
 
 class NonFiniteLoss(LuthierError):
@@ -92,7 +104,15 @@ class Loss(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to generate. temperature 0 is greedy. Generation ends at one of `stop_ids` or at the limit."""
+    """How to generate. temperature 0 is greedy. Generation ends at one of `stop_ids`, a stop string, or the limit.
+
+    What changes the distribution is applied in the order of transformers' `generate`: repetition_penalty (of every token in
+    the prompt and the completion so far; the only one that greedy decoding uses), temperature, top_k, top_p, min_p.
+    stop: strings; the completion is cut before the first that its text contains. json_schema: a JSON Schema as JSON text;
+    only tokens that can still lead to a document of it are drawn. logprobs: None for none, n for each token's log-probability
+    under the model itself (before every change above) and those of the n most likely tokens.
+    num_samples: completions of each prompt. Draws are keyed by (seed, prompt number, sample number).
+    """
 
     max_new_tokens: int = 128
     temperature: float = 0.0
@@ -100,14 +120,36 @@ class Sampling:
     top_p: float = 1.0
     seed: int = 0
     stop_ids: tuple[int, ...] = ()
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+    num_samples: int = 1
+    json_schema: str | None = None
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether a tokenizer is wanted besides."""
+        return bool(self.stop) or self.json_schema is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """Generated tokens without the stop token. `finish` is `stop` or `length`."""
+    """Generated tokens without the stop token. `finish` is `stop` or `length` (the limit came first).
+
+    stopped_by: the stop string or the stop token's id; None at the limit, or when a JSON document was complete.
+    text: with stop strings or a schema, the text, cut before the stop string; `tokens` are then the fewest that cover it.
+    logprobs: of each of `tokens`; stop_logprob: of the stop token; top_logprobs: the most likely (token, log-probability)
+    at each of `tokens`, best first. Empty or None unless asked for.
+    """
 
     tokens: tuple[int, ...]
     finish: str
+    stopped_by: str | int | None = None
+    text: str | None = None
+    logprobs: tuple[float, ...] = ()
+    stop_logprob: float | None = None
+    top_logprobs: tuple[tuple[tuple[int, float], ...], ...] = ()
 
 
 class Engine(Protocol):
@@ -117,8 +159,10 @@ class Engine(Protocol):
     num_trainable: int
     refusal: str | None
     """Why the fast engine was not taken, when `auto` chose the reference; otherwise None."""
+    recomputed_layers: int
+    """Most layers that a backward pass has computed again so far, because what they keep did not fit the memory."""
 
-    def use_optimiser(self, config: AdamW) -> None:
+    def use_optimiser(self, config: OptimizerConfig) -> None:
         """Choose the optimiser before the first step (`AdamW()` when never called); its moments start at zero."""
         ...
 
@@ -134,12 +178,22 @@ class Engine(Protocol):
         """Log-probabilities of each sequence's targets, float64 [num_targets_i], under the current weights."""
         ...
 
+    def score(self, sequences: list[TokenSequence], progress: Progress | None = None) -> list[TargetScores]:
+        """As `logprobs`, with whether greedy decoding would have given each target (of equal logits the lowest token id wins)."""
+        ...
+
     def embed(self, sequences: list[TokenSequence]) -> np.ndarray:
         """Hidden state after the final norm at the last token of each sequence, float32 [len, hidden]."""
         ...
 
-    def sample(self, prompts: list[np.ndarray], sampling: Sampling, progress: Progress | None = None) -> list[Completion]:
-        """Continue each prompt (int32 [N])."""
+    def sample(
+        self, prompts: list[np.ndarray], sampling: Sampling, progress: Progress | None = None, tokenizer: TextTokenizer | None = None
+    ) -> list[Completion]:
+        """Continue each prompt (int32 [N]); `num_samples` completions of a prompt follow each other.
+
+        The weights are those of the model with its adapter merged in, as they are now. tokenizer: what stop strings and a
+        schema are read with. Raises UserError for a prompt that leaves no room, or a setting that cannot be met.
+        """
         ...
 
     def state(self) -> dict[str, Any]:
@@ -148,6 +202,13 @@ class Engine(Protocol):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what `state` gave, bit for bit."""
+        ...
+
+    def forecast(self, sequences: Sequence[TokenSequence], steps: Sequence[np.ndarray]) -> Forecast | None:
+        """What a run will take, None where there is no memory model. steps: each optimiser step's positions in `sequences`.
+
+        Raises UserError for a step that fits the memory in no way.
+        """
         ...
 
     def gradients(self) -> dict[str, Any]:

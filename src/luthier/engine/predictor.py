@@ -6,6 +6,7 @@ end of turn included, so an answer outside the label set cannot happen and no te
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,10 +56,23 @@ class Predictor:
         tokens = [self.renderer.prompt(messages) for messages in prompts]
         if self.decoding.kind == "labels":
             return self._choose(tokens, progress)
+        completions = self.engine.sample(tokens, self._sampling(), progress, self.renderer.tokenizer)
+        return [Output(self.renderer.answer(c.tokens) if c.text is None else self.renderer.bare(c.text), c.finish) for c in completions]
+
+    def _sampling(self) -> Sampling:
         d = self.decoding
-        sampling = Sampling(d.max_new_tokens, temperature=d.temperature, seed=d.seed, stop_ids=tuple(self.renderer.stop_ids))
-        completions = self.engine.sample(tokens, sampling, progress)
-        return [Output(self.renderer.answer(c.tokens), c.finish) for c in completions]
+        return Sampling(
+            d.max_new_tokens,
+            temperature=d.temperature,
+            top_k=d.top_k,
+            top_p=d.top_p,
+            min_p=d.min_p,
+            repetition_penalty=d.repetition_penalty,
+            seed=d.seed,
+            stop_ids=tuple(self.renderer.stop_ids),
+            stop=d.stop,
+            json_schema=None if d.json_schema is None else json.dumps(d.json_schema),
+        )
 
     def _choose(self, prompts: list[np.ndarray], progress: Progress | None) -> list[Output]:
         if len(self.choices) < 2:

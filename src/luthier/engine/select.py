@@ -39,7 +39,7 @@ def load_engine(
     if execution.engine == "reference":
         return load_reference(folder, spec, weights, seed, precision)
     try:
-        return load_fast(folder, spec, weights, seed, precision, execution.micro_batch_tokens)
+        return load_fast(folder, spec, weights, seed, precision, execution)
     except EngineRefused as reason:
         if execution.engine == "fast":
             raise

@@ -38,9 +38,8 @@ class Conversation:
         self.turns.clear()
 
 
-def open_model(name: str, file: Path, system: str | None, max_new_tokens: int) -> Conversation:
+def open_model(name: str, file: Path, system: str | None, decoding: Decoding) -> Conversation:
     """Load the model called `name`. Raises UserError when it is neither a run, an adapter folder nor a base model."""
-    decoding = Decoding(kind="text", max_new_tokens=max_new_tokens)
     if (Path(name) / "adapter_config.json").is_file():
         return _adapter(Path(name), system, decoding)
     if file.is_file() and not Path(name).exists():

@@ -40,6 +40,15 @@ def block_forward(
     block: Block, arch: Architecture, h: torch.Tensor, rotary: Rotary, plan: AttentionPlan, prefix: KeyValue | None = None
 ) -> tuple[torch.Tensor, Saved]:
     """h: [T, hidden] -> [Tq, hidden] for the plan's query rows, and what the backward needs."""
+    saved = block_saved(block, arch, h, rotary, plan, prefix)
+    gate, up = saved.gate_up.chunk(2, dim=1)
+    return torch.addmm(saved.mid, F.silu(gate).mul_(up), block.linears["down"].weight.t()), saved
+
+
+def block_saved(
+    block: Block, arch: Architecture, h: torch.Tensor, rotary: Rotary, plan: AttentionPlan, prefix: KeyValue | None = None
+) -> Saved:
+    """The forward pass up to its last product: all that the backward needs, from the layer's input alone."""
     x = rms_apply(h, rms_scale(h, arch.eps), block.input_norm)
     rows = plan.rows
     q_raw = project(block.linears["q"], x if rows is None else x[rows]).view(-1, arch.heads, arch.head_dim)
@@ -51,12 +60,9 @@ def block_forward(
     attended = attend(q, k, v, plan, prefix)
     o = attended.out.view(len(q), -1)
     mid = torch.addmm(h if rows is None else h[rows], o, block.linears["o"].weight.t())
-    y = rms_apply(mid, rms_scale(mid, arch.eps), block.post_norm)
-    gate_up = project(block.linears["gate_up"], y)
-    gate, up = gate_up.chunk(2, dim=1)
-    out = torch.addmm(mid, F.silu(gate).mul_(up), block.linears["down"].weight.t())
+    gate_up = project(block.linears["gate_up"], rms_apply(mid, rms_scale(mid, arch.eps), block.post_norm))
     keep_raw = block.q_norm is not None
-    return out, Saved(h, q, k, v, q_raw if keep_raw else None, k_raw if keep_raw else None, attended, mid, gate_up)
+    return Saved(h, q, k, v, q_raw if keep_raw else None, k_raw if keep_raw else None, attended, mid, gate_up)
 
 
 def project(linear: Linear, x: torch.Tensor) -> torch.Tensor:

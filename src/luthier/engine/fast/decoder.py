@@ -12,11 +12,12 @@ import numpy as np
 import torch
 
 from luthier.engine.fast.architecture import Architecture
-from luthier.engine.fast.block import KeyValue, Rotary, Saved, block_backward, block_forward
+from luthier.engine.fast.block import KeyValue, Rotary, Saved, block_backward, block_forward, block_saved
 from luthier.engine.fast.weights import Weights
 from luthier.engine.kernels.norm import rms_apply, rms_backward, rms_scale, rotary_angles
 from luthier.engine.kernels.segments import AttentionPlan, plan_attention
 from luthier.engine.trees.pack import Pack
+from luthier.engine.trees.planner import PLANNING
 
 
 @dataclass(slots=True)
@@ -24,12 +25,13 @@ class Run:
     """One forward pass. hidden: [U, hidden] after the final norm, for the needed rows, ascending.
 
     keys_values: per layer, rotated keys and values [T, kv_heads, head_dim], where they were asked for.
+    saved: per layer, what its backward needs; its input [T, hidden] alone where the layer is computed again; or None.
     """
 
     hidden: torch.Tensor
     last: torch.Tensor
     wanted: torch.Tensor
-    saved: list[Saved | None]
+    saved: list[Saved | torch.Tensor | None]
     rotary: Rotary
     inner: AttentionPlan
     final: AttentionPlan
@@ -38,10 +40,15 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """What a forward pass keeps: for a backward, or keys and values for a cache."""
+    """What a forward pass keeps: for a backward, or keys and values for a cache.
+
+    recompute: of the layers that a backward passes, the lowest this many keep their input alone and are computed again
+    in the backward. The lowest, because what the others kept is free by then.
+    """
 
     backward: bool = False
     keys_values: bool = False
+    recompute: int = 0
 
 
 class Decoder:
@@ -60,18 +67,22 @@ class Decoder:
 
     def forward(self, pack: Pack, needed: np.ndarray, keep: Keep, prefix: list[KeyValue] | None = None) -> Run:
         """Hidden rows `needed` (ascending pack rows). prefix: per layer, the keys and values of `pack.skip` shared tokens."""
-        inner = plan_attention(pack.nodes)
-        final = plan_attention(pack.nodes, needed)
+        with torch.profiler.record_function(PLANNING):
+            inner = plan_attention(pack.nodes)
+            final = plan_attention(pack.nodes, needed)
         rotary = self.rotary(torch.from_numpy(pack.positions))
         h = self.weights.embed[torch.from_numpy(pack.tokens)]
-        saved: list[Saved | None] = []
+        saved: list[Saved | torch.Tensor | None] = []
         keys_values: list[KeyValue] = []
         for i, block in enumerate(self.weights.blocks):
             plan = final if i == self.arch.layers - 1 else inner
-            h, state = block_forward(block, self.arch, h, rotary, plan, prefix[i] if prefix else None)
+            below = h
+            h, state = block_forward(block, self.arch, below, rotary, plan, prefix[i] if prefix else None)
             if keep.keys_values:
                 keys_values.append((state.k, state.v))
-            saved.append(state if keep.backward and i >= self.lowest_trainable else None)
+            again = i < self.lowest_trainable + keep.recompute
+            saved.append(None if not keep.backward or i < self.lowest_trainable else below if again else state)
+            del below, state  # else what is not kept would live until the next layer is done
         assert final.rows is not None
         wanted = torch.searchsorted(final.rows, torch.from_numpy(needed))
         last = h[wanted]
@@ -88,5 +99,7 @@ class Decoder:
             assert state is not None
             assert d_h is not None
             plan = run.final if i == self.arch.layers - 1 else run.inner
+            if isinstance(state, torch.Tensor):
+                state = block_saved(block, self.arch, state, run.rotary, plan)
             d_h = block_backward(block, self.arch, d_h, state, run.rotary, plan, i > self.lowest_trainable)
             run.saved[i] = None

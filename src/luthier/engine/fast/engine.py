@@ -15,18 +15,20 @@ import numpy as np
 import torch
 
 from luthier.engine.adapter import AdapterSet
-from luthier.engine.contract import Batch, Completion, Loss, NonFiniteLoss, Progress, Sampling, StepOutput, TokenSequence
-from luthier.engine.fast.block import KeyValue
+from luthier.engine.contract import Batch, Completion, Loss, NonFiniteLoss, Progress, Sampling, StepOutput, TargetScores, TokenSequence
 from luthier.engine.fast.decoder import Decoder, Keep, Run
+from luthier.engine.fast.scoring import TreeScorer
 from luthier.engine.kernels.head import head_backward, head_forward
+from luthier.engine.memory.flops import pair_cost
+from luthier.engine.memory.forecast import Forecast, forecast
+from luthier.engine.memory.model import rows_of
+from luthier.engine.memory.room import Room
 from luthier.engine.objective import check_finite, check_needs, differentiate, linear_coefficients
-from luthier.engine.optim.config import AdamW
+from luthier.engine.optim.config import OptimizerConfig
 from luthier.engine.sampler.generate import generate
+from luthier.engine.text.tokenizer import TextTokenizer
 from luthier.engine.trees.pack import Pack, build_full_pack, build_pack
-from luthier.engine.trees.planner import check_sequences, plan, shared_length
-
-_WORTH_CACHING = 16
-"""Shortest prefix of a whole list that is computed once and kept for all its micro-batches."""
+from luthier.engine.trees.planner import PLANNING, check_sequences, plan
 
 
 @dataclass(slots=True)
@@ -44,21 +46,25 @@ class FastEngine:
 
     name = "fast"
 
-    def __init__(self, decoder: Decoder, adapters: AdapterSet, micro_batch_tokens: int) -> None:
-        self._decoder, self._adapters, self._budget = decoder, adapters, micro_batch_tokens
+    def __init__(self, decoder: Decoder, adapters: AdapterSet, room: Room) -> None:
+        self._decoder, self._adapters, self._room, self._budget = decoder, adapters, room, room.micro_batch_tokens
+        self._pair_cost = pair_cost(decoder.arch)
+        self.recomputed_layers = 0
         self.num_trainable = adapters.num_trainable
         self.refusal: str | None = None
 
     # training -----------------------------------------------------------------------------------------------
 
-    def use_optimiser(self, config: AdamW) -> None:
+    def use_optimiser(self, config: OptimizerConfig) -> None:
         self._adapters.use_optimiser(config)
 
     @torch.no_grad()
     def forward_backward(self, batch: Batch, loss: Loss) -> StepOutput:
         check_needs(loss)
         self._check(batch.sequences)
-        packs = [build_pack(batch.sequences, group) for group in plan([s.tokens for s in batch.sequences], self._budget)]
+        with torch.profiler.record_function(PLANNING):
+            groups = plan([s.tokens for s in batch.sequences], self._budget, self._pair_cost)
+            packs = [build_pack(batch.sequences, group) for group in groups]
         self._adapters.ensure_gradients()
         coefficients = None if loss.linear else self._coefficients(packs, batch, loss)
         total = 0.0 if coefficients is None else coefficients[0]
@@ -76,7 +82,9 @@ class FastEngine:
 
     def _accumulate(self, pack: Pack, coefficient: torch.Tensor) -> float:
         """Forward and backward of one pack; returns sum(coefficient * -logprob)."""
-        scored = self._score(pack, Keep(backward=True))
+        again = self._room.recomputed_layers(rows_of(pack.nodes, np.unique(pack.targets.row)))
+        self.recomputed_layers = max(self.recomputed_layers, again)
+        scored = self._score(pack, Keep(backward=True, recompute=again))
         c = coefficient[torch.from_numpy(scored.order)].to(self._decoder.dtype)
         logprobs, d_hidden = head_backward(scored.run.hidden, self._decoder.weights.head, scored.row, scored.token, c)
         value = -(logprobs.double() * coefficient[torch.from_numpy(scored.order)]).sum()
@@ -109,45 +117,21 @@ class FastEngine:
     def gradients(self) -> dict[str, Any]:
         return self._adapters.gradients()
 
+    def forecast(self, sequences: Sequence[TokenSequence], steps: Sequence[np.ndarray]) -> Forecast:
+        return forecast(self._room, sequences, steps)
+
     # reading ------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def logprobs(self, sequences: list[TokenSequence], progress: Progress | None = None) -> list[np.ndarray]:
-        self._check(sequences)
-        out = [np.zeros(np.count_nonzero(s.weights)) for s in sequences]
-        groups = plan([s.tokens for s in sequences], self._budget)
-        skip = shared_length([s.tokens for s in sequences]) if len(groups) > 1 else 0
-        prefix, done = None, 0
-        if skip >= _WORTH_CACHING:
-            prefix = self._prefix(sequences, skip, out)
-            groups = plan([s.tokens[skip:] for s in sequences], self._budget)
-        for group in groups:
-            pack = build_pack(sequences, group, skip if prefix else 0)
-            values = self._logprobs(pack, prefix).double().numpy()
-            for i in group:
-                mine = values[pack.targets.sequence == i]
-                out[i][len(out[i]) - len(mine) :] = mine
-            done += len(group)
-            if progress:
-                progress(done, len(sequences))
-        return out
+        return [s.logprobs for s in self._scores(sequences, progress, greedy=False)]
 
-    def _prefix(self, sequences: Sequence[TokenSequence], skip: int, out: list[np.ndarray]) -> list[KeyValue]:
-        """Keys and values of the first `skip` tokens, shared by all; fills in the targets that those rows predict."""
-        where = [np.flatnonzero(s.weights[: skip + 1]) for s in sequences]
-        owner = np.repeat(np.arange(len(sequences)), [len(w) for w in where])
-        predictor = np.concatenate(where) - 1
-        token = np.concatenate([s.tokens[w] for s, w in zip(sequences, where, strict=True)]).astype(np.int64)
-        pack = build_full_pack([sequences[0].tokens[:skip]], [0])
-        needed, row = np.unique(np.append(predictor, skip - 1), return_inverse=True)
-        run = self._decoder.forward(pack, needed, Keep(keys_values=True))
-        order = np.argsort(row[:-1], kind="stable")
-        rows, tokens = torch.from_numpy(row[:-1][order]), torch.from_numpy(token[order])
-        values = np.empty(len(order))
-        values[order] = head_forward(run.hidden, self._decoder.weights.head, rows, tokens).double().numpy()
-        for i in np.unique(owner):
-            out[i][: len(where[i])] = values[owner == i]
-        return run.keys_values
+    def score(self, sequences: list[TokenSequence], progress: Progress | None = None) -> list[TargetScores]:
+        return self._scores(sequences, progress, greedy=True)
+
+    @torch.no_grad()
+    def _scores(self, sequences: list[TokenSequence], progress: Progress | None, *, greedy: bool) -> list[TargetScores]:
+        self._check(sequences)
+        return TreeScorer(self._decoder, sequences, self._budget, greedy=greedy).run(progress)
 
     @torch.no_grad()
     def embed(self, sequences: list[TokenSequence]) -> np.ndarray:
@@ -159,22 +143,24 @@ class FastEngine:
             out[group] = self._decoder.forward(pack, needed, Keep()).hidden.float().numpy()[row]
         return out
 
-    def sample(self, prompts: list[np.ndarray], sampling: Sampling, progress: Progress | None = None) -> list[Completion]:
-        return generate(self._decoder, prompts, sampling, self._budget, progress)
+    def sample(
+        self, prompts: list[np.ndarray], sampling: Sampling, progress: Progress | None = None, tokenizer: TextTokenizer | None = None
+    ) -> list[Completion]:
+        return generate(self._decoder, prompts, sampling, self._budget, progress, tokenizer)
 
-    def _logprobs(self, pack: Pack, prefix: list[KeyValue] | None = None) -> torch.Tensor:
+    def _logprobs(self, pack: Pack) -> torch.Tensor:
         """[M] in the order of the pack's targets."""
         if len(pack.targets.row) == 0:
             return torch.zeros(0, dtype=self._decoder.dtype)
-        scored = self._score(pack, Keep(), prefix)
+        scored = self._score(pack, Keep())
         out = torch.empty(len(scored.row), dtype=self._decoder.dtype)
         out[torch.from_numpy(scored.order)] = head_forward(scored.run.hidden, self._decoder.weights.head, scored.row, scored.token)
         return out
 
-    def _score(self, pack: Pack, keep: Keep, prefix: list[KeyValue] | None = None) -> _Scored:
+    def _score(self, pack: Pack, keep: Keep) -> _Scored:
         needed, row = np.unique(pack.targets.row, return_inverse=True)
         order = np.argsort(row, kind="stable")
-        run = self._decoder.forward(pack, needed, keep, prefix)
+        run = self._decoder.forward(pack, needed, keep)
         return _Scored(run, torch.from_numpy(row[order]), torch.from_numpy(pack.targets.token[order]), order)
 
     def _check(self, sequences: Sequence[TokenSequence]) -> None:

@@ -1,6 +1,6 @@
 """Builds the fast engine from a model folder, without transformers' loader.
 
-One decision: refusals are raised before any weight is read.
+One decision: refusals are raised before any weight is read, that of a model which does not fit the memory included.
 """
 
 from __future__ import annotations
@@ -10,21 +10,27 @@ from pathlib import Path
 import torch
 
 from luthier.core.errors import UserError
+from luthier.core.execution import Execution
 from luthier.engine.adapter import AdapterSet, AdapterSource
 from luthier.engine.fast.architecture import Architecture, read_architecture
 from luthier.engine.fast.decoder import Decoder
 from luthier.engine.fast.engine import FastEngine
 from luthier.engine.fast.weights import build_weights
 from luthier.engine.lora import ALL_LINEAR, LoRASpec, initial_weights
+from luthier.engine.memory.dimensions import Trains, read_dimensions
+from luthier.engine.memory.flops import FROZEN
+from luthier.engine.memory.room import make_room
 
 
 def load_fast(
-    folder: Path, spec: LoRASpec | None, weights: dict[str, torch.Tensor] | None, seed: int, dtype: torch.dtype, budget: int
+    folder: Path, spec: LoRASpec | None, weights: dict[str, torch.Tensor] | None, seed: int, dtype: torch.dtype, execution: Execution
 ) -> FastEngine:
     """weights: the adapter to start from, by saved name; None for a fresh one. Raises EngineRefused or UserError."""
     arch = read_architecture(folder)
     modules = spec.resolve(ALL_LINEAR) if spec else ()
     shapes = _adapted_shapes(arch, modules)
+    trains = Trains(spec.rank, modules) if spec else FROZEN
+    room = make_room(read_dimensions(folder), trains, execution, dtype.itemsize)
     start = {} if spec is None else (initial_weights(shapes, spec, seed, dtype) if weights is None else weights)
     _check(start, shapes, spec)
     parameters = {name: torch.nn.Parameter(tensor.to(dtype).clone()) for name, tensor in start.items()}
@@ -32,7 +38,7 @@ def load_fast(
     with torch.no_grad():
         built.merge()
     adapters = AdapterSet(parameters, AdapterSource(spec, modules, folder.name))
-    return FastEngine(Decoder(arch, built), adapters, budget)
+    return FastEngine(Decoder(arch, built), adapters, room)
 
 
 def _adapted_shapes(arch: Architecture, modules: tuple[str, ...]) -> dict[str, tuple[int, int]]:

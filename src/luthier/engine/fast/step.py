@@ -1,16 +1,15 @@
 """One decoding step: one new token for each of several sequences, over cached keys and values.
 
-One decision: tokens shared by all sequences are cached once and read as one rectangle; each sequence's own
-tokens lie in a padded cache of its own.
+One decision: tokens shared by all sequences are cached once and read as one rectangle; each sequence's own tokens
+lie in a slot of one preallocated tensor, the sequences in use always in the first slots, so no step copies the cache.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 
+from luthier.engine.fast.architecture import Architecture
 from luthier.engine.fast.block import KeyValue, project
 from luthier.engine.fast.decoder import Decoder
 from luthier.engine.fast.weights import Block
@@ -18,42 +17,81 @@ from luthier.engine.kernels.attention import attend_cached
 from luthier.engine.kernels.norm import rms_apply, rms_scale, rotate
 
 
-@dataclass(slots=True)
-class Cache:
-    """prefix: per layer, keys and values [P, kv_heads, head_dim] that all sequences share, or None.
+class SlotCache:
+    """Keys and values of the sequences under way.
 
-    own: per layer, keys and values [n, capacity, kv_heads, head_dim]; length: int64 [n], own tokens cached.
-    skip: P.
+    prefix: per layer, keys and values [P, kv_heads, head_dim] that all share, or None; skip: P.
+    own: per layer, keys and values [slots, kv_heads, capacity, head_dim], of which the first `in_use` slots count.
+    length: int64 [in_use], own tokens cached.
     """
 
-    prefix: list[KeyValue] | None
-    own: list[KeyValue]
-    length: torch.Tensor
-    skip: int
+    def __init__(self, arch: Architecture, dtype: torch.dtype, prefix: list[KeyValue] | None, skip: int) -> None:
+        self.prefix, self.skip = prefix, skip
+        self.length = torch.zeros(0, dtype=torch.int64)
+        self.slots = self.capacity = 0
+        self._shape = (arch.kv_heads, arch.head_dim)
+        empty = torch.zeros(0, arch.kv_heads, 0, arch.head_dim, dtype=dtype)
+        self.own: list[KeyValue] = [(empty, empty)] * arch.layers
 
-    def select(self, rows: torch.Tensor) -> Cache:
-        """The cache of some of the sequences."""
-        return Cache(self.prefix, [(k[rows], v[rows]) for k, v in self.own], self.length[rows], self.skip)
+    @property
+    def in_use(self) -> int:
+        return len(self.length)
+
+    @property
+    def widest(self) -> int:
+        """Own tokens of the longest sequence in use."""
+        return int(self.length.max()) if self.in_use else 0
+
+    def resize(self, slots: int, capacity: int) -> None:
+        """Make room for `slots` sequences of `capacity` tokens (at least what is in use), one layer after the other."""
+        n, widest = self.in_use, self.widest
+        for i, old in enumerate(self.own):
+            pair = []
+            for tensor in old:
+                new = tensor.new_zeros(slots, self._shape[0], capacity, self._shape[1])
+                new[:n, :, :widest] = tensor[:n, :, :widest]
+                pair.append(new)
+            self.own[i] = (pair[0], pair[1])
+        self.slots, self.capacity = slots, capacity
+
+    def add(self, keys_values: list[KeyValue], rows: list[torch.Tensor]) -> None:
+        """Take new sequences into the next slots. keys_values: per layer, of a pack; rows: each sequence's rows in it."""
+        first = self.in_use
+        for (keys, values), (k, v) in zip(self.own, keys_values, strict=True):
+            for j, at in enumerate(rows):
+                keys[first + j, :, : len(at)] = k[at].transpose(0, 1)
+                values[first + j, :, : len(at)] = v[at].transpose(0, 1)
+        self.length = torch.cat([self.length, torch.tensor([len(at) for at in rows], dtype=torch.int64)])
+
+    def remove(self, slot: int) -> None:
+        """Give up a slot; the last one in use moves into it."""
+        last, n = self.in_use - 1, int(self.length[-1])
+        if slot != last:
+            for keys, values in self.own:
+                keys[slot, :, :n] = keys[last, :, :n]
+                values[slot, :, :n] = values[last, :, :n]
+            self.length[slot] = n
+        self.length = self.length[:last]
 
 
-def decode_step(decoder: Decoder, cache: Cache, tokens: torch.Tensor) -> torch.Tensor:
-    """Append one token per sequence (int64 [n]) to the cache; returns the logits after it, [n, vocabulary]."""
-    arch, weights = decoder.arch, decoder.weights
-    positions = cache.length + cache.skip
-    cos, sin = decoder.rotary(positions)
+def decode_step(decoder: Decoder, cache: SlotCache, tokens: torch.Tensor) -> torch.Tensor:
+    """Append one token per sequence in use (int64 [n]) to the cache; returns the logits after it, [n, vocabulary]."""
+    arch, weights, n = decoder.arch, decoder.weights, len(tokens)
+    cos, sin = decoder.rotary(cache.length + cache.skip)
     h = weights.embed[tokens]
-    widest = int(cache.length.max()) + 1
+    widest = cache.widest + 1
     hidden = torch.arange(widest)[None] > cache.length[:, None]
     mask = torch.zeros(hidden.shape, dtype=h.dtype).masked_fill_(hidden, float("-inf"))[:, None, None]
-    each = torch.arange(len(tokens))
+    slot_head = torch.arange(n * arch.kv_heads).view(n, arch.kv_heads)
+    at = (slot_head * cache.capacity + cache.length[:, None]).flatten()
     for i, block in enumerate(weights.blocks):
         q, k, v = _query_key_value(decoder, block, h, cos, sin)
         keys, values = cache.own[i]
-        keys[each, cache.length] = k
-        values[each, cache.length] = v
-        own = (keys[:, :widest], values[:, :widest])
+        keys.view(-1, arch.head_dim).index_copy_(0, at, k.reshape(-1, arch.head_dim))
+        values.view(-1, arch.head_dim).index_copy_(0, at, v.reshape(-1, arch.head_dim))
+        own = (keys[:n, :, :widest], values[:n, :, :widest])
         out = attend_cached(q, own, mask, cache.prefix[i] if cache.prefix else None)
-        h = torch.addmm(h, out.reshape(len(tokens), -1), block.linears["o"].weight.t())
+        h = torch.addmm(h, out.reshape(n, -1), block.linears["o"].weight.t())
         gate, up = project(block.linears["gate_up"], rms_apply(h, rms_scale(h, arch.eps), block.post_norm)).chunk(2, dim=1)
         h = torch.addmm(h, F.silu(gate).mul_(up), block.linears["down"].weight.t())
     cache.length += 1

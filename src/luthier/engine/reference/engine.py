@@ -17,10 +17,13 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from luthier.engine.adapter import AdapterSet
-from luthier.engine.contract import Batch, Completion, Loss, NonFiniteLoss, Progress, Sampling, StepOutput, TokenSequence
+from luthier.engine.contract import Batch, Completion, Loss, NonFiniteLoss, Progress, Sampling, StepOutput, TargetScores, TokenSequence
 from luthier.engine.objective import check_finite, check_needs
-from luthier.engine.optim.config import AdamW
-from luthier.engine.sampler.choose import choose
+from luthier.engine.optim.config import OptimizerConfig
+from luthier.engine.sampler.job import Job, Window, make_jobs, mask_logits, note_logprobs
+from luthier.engine.sampler.plain import choose_plain, penalised
+from luthier.engine.sampler.stops import WholeStops
+from luthier.engine.text.tokenizer import TextTokenizer
 from luthier.engine.trees.planner import check_sequences
 
 
@@ -33,10 +36,11 @@ class ReferenceEngine:
         self._model, self._adapters = model, adapters
         self.num_trainable = adapters.num_trainable
         self.refusal: str | None = None
+        self.recomputed_layers = 0
 
     # training -----------------------------------------------------------------------------------------------
 
-    def use_optimiser(self, config: AdamW) -> None:
+    def use_optimiser(self, config: OptimizerConfig) -> None:
         self._adapters.use_optimiser(config)
 
     def forward_backward(self, batch: Batch, loss: Loss) -> StepOutput:
@@ -73,17 +77,30 @@ class ReferenceEngine:
     def gradients(self) -> dict[str, Any]:
         return self._adapters.gradients()
 
+    def forecast(self, sequences: Any, steps: Any) -> None:
+        return None
+
     # reading ------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def logprobs(self, sequences: list[TokenSequence], progress: Progress | None = None) -> list[np.ndarray]:
+        return [s.logprobs for s in self.score(sequences, progress)]
+
+    @torch.no_grad()
+    def score(self, sequences: list[TokenSequence], progress: Progress | None = None) -> list[TargetScores]:
         self._check(sequences)
         out = []
         for s in sequences:
-            out.append(self._logprobs(s).double().numpy() if np.any(s.weights) else np.zeros(0))
+            out.append(self._scored(s))
             if progress:
                 progress(len(out), len(sequences))
         return out
+
+    def _scored(self, s: TokenSequence) -> TargetScores:
+        if not np.any(s.weights):
+            return TargetScores(np.zeros(0), np.zeros(0, dtype=bool))
+        logits, token = self._target_logits(s)
+        logprobs = torch.log_softmax(logits, -1)[torch.arange(len(token)), token]
+        return TargetScores(logprobs.double().numpy(), (logits.argmax(-1) == token).numpy())
 
     @torch.no_grad()
     def embed(self, sequences: list[TokenSequence]) -> np.ndarray:
@@ -91,30 +108,38 @@ class ReferenceEngine:
         return np.stack([self._hidden(s.tokens)[-1].float().numpy() for s in sequences])
 
     @torch.no_grad()
-    def sample(self, prompts: list[np.ndarray], sampling: Sampling, progress: Progress | None = None) -> list[Completion]:
+    def sample(
+        self, prompts: list[np.ndarray], sampling: Sampling, progress: Progress | None = None, tokenizer: TextTokenizer | None = None
+    ) -> list[Completion]:
+        window = Window(self._model.config.vocab_size, self._model.config.max_position_embeddings)
         out: list[Completion] = []
-        for i, prompt in enumerate(prompts):
-            out.append(self._continue(prompt, sampling, np.random.Generator(np.random.PCG64([sampling.seed, i]))))
-            if progress:
-                progress(len(out), len(prompts))
+        for job in make_jobs(prompts, sampling, window, tokenizer, WholeStops):
+            while job.take(self._next_token(job, sampling)):
+                pass
+            out.append(job.completion())
+            if progress and len(out) % sampling.num_samples == 0:
+                progress(len(out) // sampling.num_samples, len(prompts))
         return out
 
-    def _continue(self, prompt: np.ndarray, sampling: Sampling, generator: np.random.Generator) -> Completion:
-        tokens = list(prompt)
-        limit = min(sampling.max_new_tokens, self._model.config.max_position_embeddings - len(prompt))
-        while len(tokens) - len(prompt) < limit:
-            logits = self._model.get_output_embeddings()(self._hidden(np.array(tokens))[-1:])
-            token = int(choose(logits, sampling, [generator])[0])
-            if token in sampling.stop_ids:
-                return Completion(tuple(int(t) for t in tokens[len(prompt) :]), "stop")
-            tokens.append(token)
-        return Completion(tuple(int(t) for t in tokens[len(prompt) :]), "length")
+    def _next_token(self, job: Job, sampling: Sampling) -> int:
+        """From the whole sequence, computed anew."""
+        raw = self._model.get_output_embeddings()(self._hidden(job.sequence)[-1:])
+        logits = penalised(raw, [np.unique(job.sequence).astype(np.int64)], sampling.repetition_penalty)
+        chosen = choose_plain(mask_logits(logits, [job]), sampling, [job.uniform()])
+        if sampling.logprobs is not None:
+            note_logprobs(raw, chosen, [job], sampling.logprobs)
+        return int(chosen[0])
 
     def _logprobs(self, s: TokenSequence) -> torch.Tensor:
         """Log-probabilities of the targets of one sequence, [num_targets], with a graph."""
+        logits, token = self._target_logits(s)
+        return torch.log_softmax(logits, -1)[torch.arange(len(token)), token]
+
+    def _target_logits(self, s: TokenSequence) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits [num_targets, vocabulary] that predict the targets, and the targets' tokens, int64."""
         where = np.flatnonzero(s.weights)
         logits = self._model.get_output_embeddings()(self._hidden(s.tokens)[where - 1])
-        return torch.log_softmax(logits, -1)[torch.arange(len(where)), torch.from_numpy(s.tokens[where].astype(np.int64))]
+        return logits, torch.from_numpy(s.tokens[where].astype(np.int64))
 
     def _hidden(self, tokens: np.ndarray) -> torch.Tensor:
         """Rows after the final norm, [N, hidden]."""

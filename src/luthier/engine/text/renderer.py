@@ -262,7 +262,11 @@ class Renderer:
 
     def answer(self, ids: Iterable[int]) -> str:
         """The answer in generated ids: decoded, without what the template itself puts around an answer."""
-        return self.decode(ids).removeprefix(self._answer_prefix).removesuffix(self._answer_suffix)
+        return self.bare(self.decode(ids))
+
+    def bare(self, text: str) -> str:
+        """Generated text without what the template itself puts around an answer."""
+        return text.removeprefix(self._answer_prefix).removesuffix(self._answer_suffix)
 
     def save(self, folder: Path) -> None:
         """Write renderer.json, chat_template.jinja and tokenizer.json."""

@@ -10,7 +10,7 @@ import time
 from typing import Literal
 
 from luthier.core.artifacts import Dataset, Predictions, Prompting
-from luthier.core.events import Progress
+from luthier.core.events import Note, Progress
 from luthier.core.files import write_json
 from luthier.core.rows import choices_of, read_split
 from luthier.core.stage import Context, Stage
@@ -43,6 +43,11 @@ class Evaluate(Stage[Predictions]):
         way, shown = (ZERO_SHOT, ()) if self.prompting is None else read_prompting(ctx.get(self.prompting), dataset)
         predictor = load_predictor(model, ctx.execution, self.decoding, choices_of(dataset))
         outputs = predictor.predict([way.ask(row, shown) for row in rows], lambda done, total: self._tell(ctx, done, total))
+        cut = sum(o.finish == "length" for o in outputs)
+        if cut:
+            limit = f"the limit of {self.decoding.max_new_tokens} tokens (evaluate.decoding.max_new_tokens)"
+            lacks = " before the JSON was complete" if self.decoding.json_schema else " without a stop string" if self.decoding.stop else ""
+            ctx.observer(Note(f"{cut} of {len(rows)} answers to {self.split} rows reached {limit}{lacks}", "warning"))
         summary = evaluate((self.metric, *self.others), rows, [o.text for o in outputs])
         write_predictions(ctx.dir / "predictions.jsonl", rows, outputs, summary.rows)
         write_json(ctx.dir / "scores.json", summary.to_json())
@@ -53,6 +58,7 @@ class Evaluate(Stage[Predictions]):
             split=self.split,
             metric=self.metric.name,
             num_rows=len(rows),
+            num_cut=cut,
             scores=estimates,
             seconds=round(time.monotonic() - start, 3),
         )

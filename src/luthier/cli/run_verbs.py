@@ -54,7 +54,18 @@ def watched(work: Callable[[Any], Any], wait: bool, reason: str | None = None) -
         return work(RunOptions(observer=display, stop_flag=flag, wait=wait, reason=reason))
 
 
-def train(overrides: Overrides = None, file: File = DEFAULT, wait: Wait = False, json: Json = False) -> None:
+Profile = Annotated[bool, typer.Option("--profile", help="Show where the time of a step goes instead of training.")]
+Steps = Annotated[int, typer.Option("--profile-steps", min=1, max=100, help="Steps to profile.")]
+
+
+def train(
+    overrides: Overrides = None,
+    file: File = DEFAULT,
+    wait: Wait = False,
+    profile: Profile = False,
+    profile_steps: Steps = 3,
+    json: Json = False,
+) -> None:
     """Train only: everything up to the adapter, nothing sealed is touched."""
 
     def verb() -> int:
@@ -62,6 +73,8 @@ def train(overrides: Overrides = None, file: File = DEFAULT, wait: Wait = False,
         from luthier.pipeline.workspace import Workspace
 
         workspace = Workspace.open(file, tuple(overrides or ()))
+        if profile:
+            return show_profile(workspace, profile_steps, wait, json)
         execution = workspace.project.execution
         built = watched(lambda o: workspace.store.build(workspace.graph.train, execution, o.observer, o.stop_flag, o.wait), wait)
         result = built.result
@@ -73,6 +86,17 @@ def train(overrides: Overrides = None, file: File = DEFAULT, wait: Wait = False,
         return 0
 
     guard(verb, json)
+
+
+def show_profile(workspace: Any, num_steps: int, wait: bool, json: bool) -> int:
+    """Profile instead of training; the project's artifacts stay as they are."""
+    from luthier.cli.profile import show
+    from luthier.pipeline.profile import profile_project
+
+    os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # read when torch is loaded: the tracer's own notes stay off the terminal
+    found, engine = watched(lambda options: profile_project(workspace, num_steps, options), wait)
+    show(found, engine, json)
+    return 0
 
 
 Split = Annotated[str, typer.Option("--split", help="validation (default) or test; a test evaluation is counted as a look.")]

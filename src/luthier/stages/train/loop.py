@@ -73,10 +73,22 @@ def rows_of_step(step: int, num_rows: int, recipe: Recipe) -> np.ndarray:
     return order[at * recipe.batch_size : (at + 1) * recipe.batch_size]
 
 
+def rows_of_run(num_rows: int, recipe: Recipe) -> list[np.ndarray]:
+    """`rows_of_step` of every optimiser step of the run, each epoch drawn once."""
+    per_epoch, total = recipe.steps_per_epoch(num_rows), recipe.total_steps(num_rows)
+    steps: list[np.ndarray] = []
+    for epoch in range(math.ceil(total / per_epoch)):
+        order = np.random.default_rng([recipe.seed, epoch]).permutation(num_rows)
+        steps += [order[at : at + recipe.batch_size] for at in range(0, num_rows, recipe.batch_size)]
+    return steps[:total]
+
+
 def train(engine: Engine, rows: Rows, loss: Loss, recipe: Recipe, evaluate: Evaluation, ctx: Context, objective: Objective) -> Progressed:
     """Train to the end or to early stopping; the best state is left in `scratch/best`. Returns how it ended."""
     total = recipe.total_steps(len(rows.sequences))
     evaluation_steps = recipe.evaluation_steps(total)
+    lengths = np.array([len(s.tokens) for s in rows.sequences])
+    tokens = np.cumsum([lengths[chosen].sum() for chosen in rows_of_run(len(lengths), recipe)]).astype(float)
     done = resume(engine, ctx)
     if done.step == 0:
         _emit(ctx, 0, evaluate(0))
@@ -89,7 +101,7 @@ def train(engine: Engine, rows: Rows, loss: Loss, recipe: Recipe, evaluate: Eval
         started = time.monotonic()
         done = _one_step(engine, rows, loss, recipe, done, total, ctx)
         ctx.observer(Metric(done.step, "train", "seconds_per_step", time.monotonic() - started))
-        ctx.observer(Progress("train", done.step, total, "steps"))
+        ctx.observer(Progress("train", done.step, total, "steps", work=(tokens[done.step - 1], tokens[-1])))
         due = done.step % ctx.execution.save_every == 0 or done.step in evaluation_steps
         if due or ctx.stop_requested():
             _save(engine, done, ctx)

@@ -1,0 +1,47 @@
+"""The first steps of a training run under the profiler, on an engine of its own.
+
+One decision: the rows, their order, the loss and the optimiser are those of the run itself; its artifact, its checkpoints
+and its metrics are not touched, and the weights that moved here are thrown away.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from luthier.core.artifacts import BaseModel, Prepared
+from luthier.core.execution import Execution
+from luthier.core.stage import Built
+from luthier.engine.contract import Batch
+from luthier.parts.losses.sft import SFT
+from luthier.stages.train.loop import rows_of_step
+from luthier.stages.train.recipe import Recipe
+
+if TYPE_CHECKING:
+    from luthier.engine.profile import StepProfile
+
+
+def profile_training(
+    base: BaseModel, prepared: Built[Prepared], recipe: Recipe, execution: Execution, num_steps: int, folder: Path
+) -> tuple[StepProfile, str]:
+    """Profile `num_steps` steps; returns it and the engine's name. The trace goes into `folder`, which is made."""
+    from luthier.engine.lora import ALL_LINEAR
+    from luthier.engine.memory.dimensions import Trains, read_dimensions
+    from luthier.engine.profile import Work, profile_steps
+    from luthier.engine.select import load_engine
+    from luthier.engine.text.prepared import read_prepared
+
+    spec, model = recipe.method.spec(), Path(base.folder)
+    engine = load_engine(model, spec, execution, recipe.seed, dtype=recipe.precision)
+    engine.use_optimiser(recipe.optimizer)
+    sequences = read_prepared(prepared.path, "train").sequences
+
+    def batch(step: int) -> Batch:
+        rows = tuple(sequences[i] for i in rows_of_step(step, len(sequences), recipe))
+        return Batch(rows, float(np.sum([s.weights.sum() for s in rows])))
+
+    trains = Trains(spec.rank, spec.resolve(ALL_LINEAR))
+    work = Work(engine, batch, SFT(), recipe.learning_rate, read_dimensions(model), trains)
+    return profile_steps(work, num_steps, folder), engine.name

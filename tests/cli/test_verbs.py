@@ -31,6 +31,7 @@ VERBS = {
     "data show": (["data", "show", "--rows", "2"], 0, "data_show"),
     "data check": (["data", "check", "rows.csv"], 0, "data_check"),
     "models list": (["models", "list"], 0, "models"),
+    "export": (["export", "1", "--to", "peft", "--out", "exported", "--force"], 0, "exported"),
     "doctor": (["doctor"], 0, "doctor"),
 }
 
@@ -70,6 +71,27 @@ def test_a_subprocess_keeps_stdout_to_the_document(project: Path) -> None:
     done = luthier(project, "eval", "--json")
     assert json.loads(done.stdout)["predictions"]["split"] == "validation"
     assert "Traceback" not in done.stderr
+
+
+def test_plan_estimates_time_memory_energy_and_disk(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the prepared rows: more epochs take more work, a limit is kept, and what cannot fit is refused before anything runs."""
+
+    def estimate(*words: str) -> Any:
+        return json.loads(call(monkeypatch, project, "plan", "train.seed=99", *words, "--json").stdout)["estimate"]
+
+    once, twice = estimate("train.epochs=1"), estimate("train.epochs=2")
+    assert twice["flops"] == pytest.approx(2 * once["flops"], rel=0.02)
+    assert twice["optimiser_steps"] == 2 * once["optimiser_steps"] > 0
+    assert once["gemm_flops_per_second"] == twice["gemm_flops_per_second"]  # measured once, then kept
+    low, high = once["minutes"]
+    assert 0 < low < high
+    assert low * 60 > once["flops"] / once["gemm_flops_per_second"]
+    assert 0.3 < once["peak_memory_gb"] < 1.0
+    assert estimate("execution.memory_gb=0.5")["memory_limit_gb"] == 0.5
+    refused = call(monkeypatch, project, "plan", "train.seed=99", "execution.memory_gb=0.01")
+    assert refused.exit_code == 2
+    assert "the model must fit 0.0 GB of memory" in refused.stderr
+    assert json.loads(call(monkeypatch, project, "plan", "--json").stdout)["estimate"] is None
 
 
 def test_plan_says_what_is_built_and_what_is_not(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,6 +140,16 @@ def test_compare_pairs_two_runs_and_counts_the_look(project: Path, monkeypatch: 
 def test_chat_answers_with_the_tuned_model_and_its_own_system_message(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = call(monkeypatch, project, "chat", "1", "--prompt", "now one stolen", "--max-new-tokens", "12", "--json")
     assert json.loads(done.stdout)["answer"] == "card"
+
+
+def test_chat_draws_what_its_seed_says(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(seed: int, *more: str) -> str:
+        options = ("--temperature", "5", "--seed", str(seed), "--max-new-tokens", "8", *more)
+        return json.loads(call(monkeypatch, project, "chat", "1", "--prompt", "now one stolen", *options, "--json").stdout)["answer"]
+
+    assert answer(0) == answer(0) != answer(1)
+    assert answer(0, "--top-p", "0.000001") == "card"
+    assert "top_p" in call(monkeypatch, project, "chat", "1", "--prompt", "a", "--temperature", "1", "--top-p", "2").stderr
 
 
 def test_chat_reads_turns_until_the_end_of_input(project: Path) -> None:

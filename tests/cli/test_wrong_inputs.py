@@ -48,6 +48,36 @@ def overlap(folder: Path, settings: dict[str, Any]) -> None:
 
 # What the project file itself can say wrong: found before anything is created.
 BEFORE: dict[str, tuple[Change, int, list[str]]] = {
+    "an empty stop string": (
+        setting("evaluate", {"decoding": {"kind": "text", "stop": ""}}),
+        2,
+        ["a stop string must not be empty", "evaluate.decoding"],
+    ),
+    "top p of nothing": (
+        setting("evaluate", {"decoding": {"kind": "text", "temperature": 1, "top_p": 0}}),
+        2,
+        ["evaluate.decoding.top_p", "greater than 0", "got 0"],
+    ),
+    "min p above one": (
+        setting("evaluate", {"decoding": {"kind": "text", "temperature": 1, "min_p": 1.5}}),
+        2,
+        ["evaluate.decoding.min_p", "less than or equal to 1", "got 1.5"],
+    ),
+    "a temperature below zero": (
+        setting("evaluate", {"decoding": {"kind": "text", "temperature": -1}}),
+        2,
+        ["evaluate.decoding.temperature", "got -1"],
+    ),
+    "top k without a temperature": (
+        setting("evaluate", {"decoding": {"kind": "text", "top_k": 5}}),
+        2,
+        ["temperature must be above 0 for top_k"],
+    ),
+    "a schema that is not there": (
+        setting("evaluate", {"decoding": {"kind": "text", "json_schema": "absent.json"}}),
+        2,
+        ["schema must be a mapping or the path of a JSON file", "absent.json"],
+    ),
     "wrong key": (setting("train.learning_rat", 0.1), 2, ["unknown key `train.learning_rat`", "did you mean `learning_rate`?"]),
     "wrong section": (setting("evaluation", {}), 2, ["unknown key `evaluation`", "did you mean `evaluate`?"]),
     "wrong type": (setting("train.batch_size", "many"), 2, ["train.batch_size", "integer", "'many'"]),

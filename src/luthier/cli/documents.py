@@ -36,6 +36,7 @@ class PlanDocument(Document):
     project: str
     steps: tuple[PlanStep, ...]
     advice: tuple[str, ...]
+    estimate: dict[str, Any] | None = None
 
 
 class RunDocument(Document):
@@ -57,6 +58,44 @@ class TrainDocument(Document):
     folder: str
     cached: bool
     checkpoint: dict[str, Any]
+
+
+class ProfilePart(pydantic.BaseModel):
+    """One part of a step. `limit_ms`: its unavoidable FLOPs at the measured rate of matrix products, or null."""
+
+    model_config = pydantic.ConfigDict(frozen=True)
+
+    name: str
+    milliseconds: float
+    share: float
+    limit_ms: float | None
+
+
+class ProfileDocument(Document):
+    """`luthier train --profile --json`: milliseconds are of one optimiser step; the parts add up to `profiled_ms`."""
+
+    kind: Literal["profile"] = "profile"
+    engine: str
+    steps: int
+    step_ms: float
+    profiled_ms: float
+    limit_ms: float
+    ratio_to_limit: float
+    gemm_gflops: float
+    tokens: int
+    parts: tuple[ProfilePart, ...]
+    trace: str
+
+
+class HarnessDocument(Document):
+    """`luthier harness MODEL --tasks NAMES --json`: the harness's own figures by task."""
+
+    kind: Literal["harness"] = "harness"
+    model: str
+    tasks: tuple[str, ...]
+    num_fewshot: int | None
+    limit: int | None
+    results: dict[str, dict[str, Any]]
 
 
 class EvalDocument(Document):
@@ -144,3 +183,21 @@ class DataShowDocument(Document):
     split: str
     rows: tuple[dict[str, Any], ...]
     lengths: dict[str, Any]
+
+
+class ExportDocument(Document):
+    """`luthier export MODEL --json`: the folder and what its export.json says (figures, bound, files with hashes)."""
+
+    kind: Literal["exported"] = "exported"
+    folder: str
+    record: dict[str, Any]
+
+
+class ImportDocument(Document):
+    """`luthier import FILE --json`: one line for each setting of the foreign file, with its fate."""
+
+    kind: Literal["imported"] = "imported"
+    format: str
+    file: str
+    lines: tuple[dict[str, Any], ...]
+    trainable: bool

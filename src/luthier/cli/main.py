@@ -10,7 +10,7 @@ import os
 
 import typer
 
-from luthier.cli import data_verbs, model_verbs, project_verbs, run_verbs
+from luthier.cli import data_verbs, harness_verbs, model_verbs, project_verbs, run_verbs
 
 app = typer.Typer(
     name="luthier",
@@ -21,12 +21,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("init")(project_verbs.init)
+app.command("import")(project_verbs.import_file)
 app.command("plan")(project_verbs.plan)
 app.command("run")(run_verbs.run)
 app.command("train")(run_verbs.train)
 app.command("eval")(run_verbs.evaluate)
 app.command("compare")(run_verbs.compare)
+app.command("harness")(harness_verbs.harness)
 app.command("chat")(model_verbs.chat)
+app.command("export")(model_verbs.export)
 app.command("show")(project_verbs.show)
 app.command("doctor")(project_verbs.doctor)
 app.command("schema")(project_verbs.schema)

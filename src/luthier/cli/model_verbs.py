@@ -1,10 +1,11 @@
-"""models list|pull|show, and chat."""
+"""models list|pull|show, chat, export."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -80,18 +81,32 @@ Model = Annotated[str, typer.Argument(help="A run (number or name), an adapter f
 Prompt = Annotated[str | None, typer.Option("--prompt", "-p", help="Ask once and leave; otherwise a conversation starts.")]
 System = Annotated[str | None, typer.Option("--system", help="The system message; a run's own one by default.")]
 Tokens = Annotated[int, typer.Option("--max-new-tokens", min=1, max=8192)]
+Temperature = Annotated[float, typer.Option("--temperature", help="0 takes the most likely token each time.")]
+TopP = Annotated[float, typer.Option("--top-p", help="Draw from the likeliest tokens that hold this much probability.")]
+Seed = Annotated[int, typer.Option("--seed", help="Of the draws, when the temperature is above 0.")]
 
 
 def chat(
-    model: Model, prompt: Prompt = None, system: System = None, max_new_tokens: Tokens = 256, file: File = DEFAULT, json: Json = False
+    model: Model,
+    prompt: Prompt = None,
+    system: System = None,
+    max_new_tokens: Tokens = 256,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    seed: Seed = 0,
+    file: File = DEFAULT,
+    json: Json = False,
 ) -> None:
     """Talk to a base model, an adapter, or the tuned model of a run."""
 
     def verb() -> int:
         from luthier.cli.documents import ChatDocument
+        from luthier.core.config import parse_config
+        from luthier.engine.decoding import Decoding
         from luthier.pipeline.chat import Conversation, open_model
 
-        talk: Conversation = open_model(model, file, system, max_new_tokens)
+        given = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p, "seed": seed}
+        talk: Conversation = open_model(model, file, system, parse_config(Decoding, given, "chat"))
         if prompt is not None:
             answer = talk.ask(prompt)
             if json:
@@ -117,3 +132,51 @@ def _read() -> str | None:
         sys.stderr.flush()
     line = sys.stdin.readline()
     return line.strip() or None
+
+
+To = Annotated[Literal["peft", "merged", "gguf"], typer.Option("--to", help="An adapter folder, a merged folder, or one GGUF file.")]
+Kind = Annotated[Literal["f16", "q8_0", "q4_0"] | None, typer.Option("--type", help="Of a GGUF file; f16 by default.", show_default=False)]
+Dtype = Annotated[
+    Literal["float32", "float16", "bfloat16"] | None,
+    typer.Option("--dtype", help="Of a merged folder; the base's own by default.", show_default=False),
+]
+Out = Annotated[Path | None, typer.Option("--out", help="The folder to make; named after model and format by default.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an earlier export.")]
+
+
+def export(
+    model: Model,
+    to: To,
+    type: Kind = None,
+    dtype: Dtype = None,
+    out: Out = None,
+    force: Force = False,
+    file: File = DEFAULT,
+    json: Json = False,
+) -> None:
+    """Write a model for other programs, read it back, and refuse it when it differs from its source."""
+
+    def verb() -> int:
+        from luthier.cli.display import Display
+        from luthier.cli.documents import ExportDocument
+        from luthier.core.errors import UserError
+        from luthier.pipeline.export import ExportOptions
+        from luthier.pipeline.export import export as make
+
+        if type is not None and to != "gguf":
+            raise UserError("--type belongs to `--to gguf`", type, "--type", "a merged folder's precision is --dtype")
+        options = ExportOptions(to, type or "f16", dtype, out, force)
+        with Display() as display:
+            done = make(model, file, options, display)
+        if json:
+            emit(ExportDocument(folder=str(done.folder), record=done.record))
+        m = done.record["measured"]
+        say(f"exported {done.folder}")
+        say(
+            f"read back on {m['prompts']} prompts: {m['equal_tokens']} of {m['tokens']} greedy tokens equal, "
+            f"largest logit difference {m['max_logit_error']:.3g}, "
+            f"mean KL {m['mean_kl']:.3g} nats a token (bound {done.record['bound']['kl']:g})"
+        )
+        return 0
+
+    guard(verb, json)

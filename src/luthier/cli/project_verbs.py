@@ -1,4 +1,4 @@
-"""init, plan, show, doctor, schema: the verbs that look and prepare."""
+"""init, import, plan, show, doctor, schema: the verbs that look and prepare."""
 
 from __future__ import annotations
 
@@ -33,18 +33,51 @@ def init(folder: Folder, example: Example = None, data: DataFile = None, json: J
     guard(verb, json)
 
 
+JobFile = Annotated[Path, typer.Argument(help="The job file of the other tool (YAML or JSON).")]
+ProjectOut = Annotated[Path, typer.Option("--out", help="The project file to write; must not exist.")]
+JobKind = Annotated[str, typer.Option("--kind", help="axolotl, llamafactory, trl, unsloth, openai, or auto: told by its keys.")]
+
+
+def import_file(job: JobFile, out: ProjectOut = DEFAULT, kind: JobKind = "auto", json: Json = False) -> None:
+    """A luthier.yaml from the job file of another tool, with an account of every setting."""
+
+    def verb() -> int:
+        import dataclasses
+
+        from luthier.cli.documents import ImportDocument
+        from luthier.cli.tables import print_table
+        from luthier.pipeline.importing import import_job
+
+        done = import_job(job, out, kind)
+        lines = tuple(dataclasses.asdict(line) for line in done.lines)
+        if json:
+            emit(ImportDocument(format=done.kind, file=str(done.file), lines=lines, trainable=not done.untrainable))
+        rows = [(li.key, li.value, li.fate, li.to or li.note if not (li.to and li.note) else f"{li.to} ({li.note})") for li in done.lines]
+        print_table(f"{job} ({done.kind})", ("setting", "value", "fate", ""), rows)
+        for what in done.untrainable:
+            say(f"warning: this job asks for what Luthier cannot train: {what}")
+        say(f"wrote {done.file}; next: look at it, then luthier plan --file {done.file}")
+        return 0
+
+    guard(verb, json)
+
+
 def plan(overrides: Overrides = None, file: File = DEFAULT, json: Json = False) -> None:
     """What would run: every stage with its key, and what is already built."""
 
     def verb() -> int:
         from luthier.cli.documents import PlanDocument, PlanStep
         from luthier.cli.tables import print_table
+        from luthier.pipeline.estimate import estimate
         from luthier.pipeline.plan import advice, steps
         from luthier.pipeline.workspace import Workspace
 
         workspace = Workspace.open(file, tuple(overrides or ()))
         rows = tuple(PlanStep(role=r, stage=s, key=k, state=state) for r, s, k, state in steps(workspace))
-        document = PlanDocument(project=workspace.project.name, steps=rows, advice=tuple(advice(workspace)))
+        expected = estimate(workspace)
+        words = (*advice(workspace), *(expected.lines() if expected else ()))
+        figures = expected.model_dump(mode="json") if expected else None
+        document = PlanDocument(project=workspace.project.name, steps=rows, advice=words, estimate=figures)
         if json:
             emit(document)
         print_table(workspace.project.name, ("step", "stage", "key", "state"), [(s.role, s.stage, s.key[:12], s.state) for s in rows])

@@ -6,6 +6,7 @@ where a setting is declared, described and validated.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -130,12 +131,29 @@ def _with_own_metrics_placed(objective: dict[str, Any], root: Path) -> dict[str,
     return out
 
 
+def _with_schema_read(evaluate: dict[str, Any], root: Path) -> dict[str, Any]:
+    """The section with `decoding.json_schema` read from its file, when it is a path: what the file says is the setting."""
+    decoding = evaluate.get("decoding")
+    if not isinstance(decoding, dict) or not isinstance(decoding.get("json_schema"), str):
+        return evaluate
+    where, file = "evaluate.decoding.json_schema", root / decoding["json_schema"]
+    try:
+        schema = json.loads(file.read_text(encoding="utf-8"))
+    except OSError:
+        raise UserError("the schema must be a mapping or the path of a JSON file", decoding["json_schema"], where) from None
+    except ValueError as err:  # not JSON, or not UTF-8
+        raise UserError("the schema's file must be JSON", str(err), f"{where}, {file}") from None
+    return {**evaluate, "decoding": {**decoding, "json_schema": schema}}
+
+
 def load_project(path: Path, overrides: tuple[str, ...] = ()) -> Project:
     """Read, override and check a project file. Paths in it are relative to its folder. Raises UserError."""
     data = apply_overrides(read_yaml(path), overrides)
     objective = data.get("objective")
     if isinstance(objective, dict):
         data["objective"] = _with_own_metrics_placed(objective, path.parent)
+    if isinstance(data.get("evaluate"), dict):
+        data["evaluate"] = _with_schema_read(data["evaluate"], path.parent)
     project = parse_config(Project, data, str(path))
     for i, entry in enumerate(project.data.files):
         if not (path.parent / entry.path).exists():

@@ -17,11 +17,15 @@ _LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[
 _QWEN2 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _DIGITS, _PLAIN = "digits", "plain"
 # `tokenizer.ggml.pre` (llama.cpp: llama-vocab.cpp) -> a split expression, each digit apart, or GPT-2's own split
-_SPLITS = {
+SPLITS = {
     "gpt-2": _PLAIN, "default": _PLAIN,
     "smollm": _DIGITS, "codeshell": _DIGITS, "exaone": _DIGITS, "starcoder": _DIGITS, "refact": _DIGITS,
     "llama-bpe": _LLAMA3, "llama3": _LLAMA3, "llama-v3": _LLAMA3, "qwen2": _QWEN2, "deepseek-r1-qwen": _QWEN2,
 }  # fmt: skip
+
+
+NORMALISED = ("qwen2", "deepseek-r1-qwen")
+"""The names under which text is put into Unicode form NFC before it is split."""
 
 
 def build_tokenizer(file: GGUFFile) -> Any:
@@ -37,13 +41,13 @@ def build_tokenizer(file: GGUFFile) -> Any:
     merges = [tuple(m.split(" ")) for m in file.need("tokenizer.ggml.merges")]
     if any(len(m) != 2 for m in merges):
         raise UserError("a merge must be two pieces", next(m for m in merges if len(m) != 2), where)
-    llama3 = _SPLITS.get(file.get("tokenizer.ggml.pre", "")) == _LLAMA3
+    llama3 = SPLITS.get(file.get("tokenizer.ggml.pre", "")) == _LLAMA3
     tokenizer = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=merges, ignore_merges=llama3))
-    if file.get("tokenizer.ggml.pre") in ("qwen2", "deepseek-r1-qwen"):
+    if file.get("tokenizer.ggml.pre") in NORMALISED:
         from tokenizers import normalizers
 
         tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = _pre_tokenizer(file.get("tokenizer.ggml.pre", "default"), where)
+    tokenizer.pre_tokenizer = pre_tokenizer_of(file.get("tokenizer.ggml.pre", "default"), where)
     tokenizer.decoder = decoders.ByteLevel()
     control = [t for t, kind in zip(tokens, types, strict=True) if kind == _CONTROL]
     plain = [t for t, kind in zip(tokens, types, strict=True) if kind == _USER_DEFINED]
@@ -54,13 +58,14 @@ def build_tokenizer(file: GGUFFile) -> Any:
     return tokenizer
 
 
-def _pre_tokenizer(pre: str, where: str) -> Any:
+def pre_tokenizer_of(pre: str, where: str) -> Any:
+    """How text is split under the name `tokenizer.ggml.pre`. Raises UserError for a name that is not known."""
     from tokenizers import Regex, pre_tokenizers
 
-    split = _SPLITS.get(pre)
+    split = SPLITS.get(pre)
     if split is None:
         raise UserError(
-            f"the split of the text must be known: {', '.join(_SPLITS)}", repr(pre), f"{where}, tokenizer.ggml.pre", _SAFETENSORS_FIX
+            f"the split of the text must be known: {', '.join(SPLITS)}", repr(pre), f"{where}, tokenizer.ggml.pre", _SAFETENSORS_FIX
         )
     if split == _PLAIN:
         return pre_tokenizers.ByteLevel(add_prefix_space=False)

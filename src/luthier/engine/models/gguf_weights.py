@@ -19,17 +19,17 @@ Progress = Callable[[str, int, int], None]
 """Called with (what, done, total)."""
 
 # GGUF architecture -> (transformers model_type, class, rows of q and k permuted, biases on q, k, v)
-_FAMILIES = {
+FAMILIES = {
     "llama": ("llama", "LlamaForCausalLM", True, False),
     "qwen2": ("qwen2", "Qwen2ForCausalLM", False, True),
     "qwen3": ("qwen3", "Qwen3ForCausalLM", False, False),
 }
-_BLOCK = {
+BLOCK_NAMES = {
     "attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
     "attn_output": "self_attn.o_proj", "attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm",
     "ffn_norm": "post_attention_layernorm", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
 }  # fmt: skip
-_TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+TOP_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 _BROKEN = (ValueError, IndexError, KeyError, AttributeError, TypeError, OverflowError, struct.error)
 
 
@@ -66,13 +66,11 @@ class GGUFFile:
 def convert_config(file: GGUFFile) -> dict[str, Any]:
     """config.json as transformers wants it. Raises UserError for an architecture outside the Llama family."""
     arch = file.need("general.architecture")
-    if arch not in _FAMILIES:
+    if arch not in FAMILIES:
         where = str(file.path)
-        raise UserError(
-            f"GGUF files of these architectures can be read: {', '.join(_FAMILIES)}", arch, where, did_you_mean(arch, _FAMILIES)
-        )
+        raise UserError(f"GGUF files of these architectures can be read: {', '.join(FAMILIES)}", arch, where, did_you_mean(arch, FAMILIES))
     _refuse_variants(file, arch)
-    model_type, cls, _, _ = _FAMILIES[arch]
+    model_type, cls, _, _ = FAMILIES[arch]
     hidden, heads = int(file.need(f"{arch}.embedding_length")), int(file.need(f"{arch}.attention.head_count"))
     head_dim = int(file.get(f"{arch}.attention.key_length", file.get(f"{arch}.rope.dimension_count", hidden // heads)))
     if int(file.get(f"{arch}.rope.dimension_count", head_dim)) != head_dim:
@@ -120,7 +118,7 @@ def convert_weights(file: GGUFFile, config: dict[str, Any], progress: Progress) 
     import gguf
     import numpy as np
 
-    permuted = _FAMILIES[file.need("general.architecture")][2]
+    permuted = FAMILIES[file.need("general.architecture")][2]
     heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
     out: dict[str, np.ndarray] = {}
     for done, (name, tensor) in enumerate(file.tensors.items()):
@@ -139,10 +137,10 @@ def convert_weights(file: GGUFFile, config: dict[str, Any], progress: Progress) 
 def _name_of(name: str, file: GGUFFile) -> str:
     """`blk.3.attn_q.weight` -> `model.layers.3.self_attn.q_proj.weight`."""
     parts = name.split(".")
-    if len(parts) == 4 and parts[0] == "blk" and parts[1].isdigit() and parts[2] in _BLOCK:
-        return f"model.layers.{int(parts[1])}.{_BLOCK[parts[2]]}.{parts[3]}"
-    if len(parts) == 2 and parts[0] in _TOP:
-        return f"{_TOP[parts[0]]}.{parts[1]}"
+    if len(parts) == 4 and parts[0] == "blk" and parts[1].isdigit() and parts[2] in BLOCK_NAMES:
+        return f"model.layers.{int(parts[1])}.{BLOCK_NAMES[parts[2]]}.{parts[3]}"
+    if len(parts) == 2 and parts[0] in TOP_NAMES:
+        return f"{TOP_NAMES[parts[0]]}.{parts[1]}"
     raise UserError("each tensor must belong to the Llama family", repr(name), str(file.path), "use the model's safetensors folder")
 
 
@@ -171,7 +169,7 @@ def _expected(config: dict[str, Any], file: GGUFFile) -> Iterator[tuple[str, tup
     """Names and shapes of every tensor of the architecture."""
     hidden, inner, dim = config["hidden_size"], config["intermediate_size"], config["head_dim"]
     q, kv = config["num_attention_heads"] * dim, config["num_key_value_heads"] * dim
-    biases = _FAMILIES[file.need("general.architecture")][3]
+    biases = FAMILIES[file.need("general.architecture")][3]
     yield "model.embed_tokens.weight", (config["vocab_size"], hidden)
     yield "model.norm.weight", (hidden,)
     if not config["tie_word_embeddings"]:

@@ -1,0 +1,142 @@
+"""LLaMA-Factory's YAML: `stage`, `finetuning_type`, `dataset` by name in `dataset_info.json`, `cutoff_len`.
+
+One decision: a data set's name is looked up in `dataset_info.json` of `dataset_dir`, because the name alone says neither
+the file nor its form.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from luthier.core.errors import UserError
+from luthier.pipeline import import_trainer as trainer
+from luthier.pipeline.import_data import DataFile, carry_base, carry_files
+from luthier.pipeline.import_job import Job, shown
+
+NAME = "llamafactory"
+_OWN = ("stage", "finetuning_type", "cutoff_len", "dataset", "template", "lora_target", "dataset_dir", "val_size", "lora_rank")
+_LORA = trainer.Names("lora_rank", "lora_alpha", "lora_dropout", "lora_target")
+_NO_EFFECT = (
+    "dataset_dir",
+    "streaming",
+    "ray_run_name",
+    "include_num_input_tokens_seen",
+    "use_fast_tokenizer",
+    "flash_attn",
+    "upcast_layernorm",
+)
+_STAGES = {
+    "dpo": "preference training (DPO)",
+    "kto": "KTO",
+    "ppo": "PPO",
+    "rm": "a reward model",
+    "pt": "continued pre-training on raw text",
+}
+
+
+def fits(data: dict[str, Any]) -> int:
+    """How many of LLaMA-Factory's own keys the file has."""
+    return sum(k in data for k in _OWN)
+
+
+def carry(job: Job) -> None:
+    """Everything that a project has a place for."""
+    carry_base(job, "model_name_or_path")
+    carry_files(job, _files(job), "dataset")
+    _method(job)
+    job.carry("learning_rate", "train.learning_rate", 5e-5, "LLaMA-Factory's default")
+    trainer.carry_optimiser(job, "optim", "adamw_torch", ("weight_decay", 0.0))
+    trainer.carry_schedule(job, "lr_scheduler_type", "linear")
+    trainer.carry_length(job, "num_train_epochs", 3.0)
+    trainer.carry_batch(job, "per_device_train_batch_size", 8)
+    trainer.carry_validation(job, "val_size")
+    trainer.carry_early_stopping(job, "early_stopping_steps")
+    job.carry("cutoff_len", "prepare.max_length", 2048, "LLaMA-Factory's default")
+    job.add("prepare.too_long", "cut_end", "as LLaMA-Factory, which cuts at cutoff_len")
+    job.carry("seed", "train.seed", 42, "LLaMA-Factory's default")
+    if isinstance(job.get("max_samples"), int):
+        job.carry_as("max_samples", "split.max_rows", {"train": job.get("max_samples")})
+    _rest(job)
+
+
+def _method(job: Job) -> None:
+    stage, kind = job.get("stage", "pt"), job.get("finetuning_type", "lora")
+    if stage == "sft":
+        job.carry_as("stage", "objective.task", "chat", "supervised fine-tuning")
+    else:
+        job.stop("stage", _STAGES.get(str(stage), f"the stage {stage}"))
+    if kind == "full":
+        trainer.carry_full(job, "finetuning_type")
+    elif kind != "lora":
+        job.stop("finetuning_type", f"{kind}: the project trains LoRA instead")
+    else:
+        trainer.carry_lora(job, _LORA, 8, None)
+        job.carry_as("finetuning_type", "train.method.kind", "lora") if job.get("finetuning_type") else None
+    for key in ("quantization_bit", "quantization_method"):
+        trainer.carry_quantised(job, key)
+    for key in ("image_max_pixels", "video_max_pixels", "freeze_vision_tower"):
+        if job.get(key):
+            job.stop(key, "pictures and film")
+
+
+def _files(job: Job) -> list[DataFile]:
+    files = []
+    folder = Path(str(job.get("dataset_dir", "data")))
+    info = _info(job, folder)
+    for key, split in (("dataset", "any"), ("eval_dataset", "validation")):
+        listed = job.get(key, [])
+        for name in [n.strip() for n in listed.split(",")] if isinstance(listed, str) else listed:
+            files.append(_file(str(name), info.get(name), folder, split, key))
+    return files
+
+
+def _info(job: Job, folder: Path) -> dict[str, Any]:
+    """dataset_info.json beside the data, or nothing when it is not here."""
+    from luthier.engine.text.files import read_object
+
+    found = next((p for p in (job.folder / folder, folder) if (p / "dataset_info.json").is_file()), None)
+    return read_object(found / "dataset_info.json") if found else {}
+
+
+def _file(name: str, entry: Any, folder: Path, split: str, key: str) -> DataFile:
+    if entry is None:
+        return DataFile(name, None, split, key)
+    if not isinstance(entry, dict):
+        raise UserError("an entry of dataset_info.json must be an object", shown(entry), name)
+    if "file_name" in entry:
+        path = (folder / str(entry["file_name"])).as_posix()
+    else:
+        path = str(entry.get("hf_hub_url") or entry.get("ms_hub_url") or entry.get("script_url") or name)
+    return DataFile(path, _mapping(entry), split, key)
+
+
+def _mapping(entry: dict[str, Any]) -> dict[str, Any]:
+    """`formatting` and `columns` of dataset_info.json as a mapping."""
+    columns, tags = entry.get("columns") or {}, entry.get("tags") or {}
+    if entry.get("ranking"):
+        return {"kind": "preference", "chosen": columns.get("chosen", "chosen"), "rejected": columns.get("rejected", "rejected")}
+    if columns.get("kto_tag"):
+        return {"kind": "kto", "label": columns["kto_tag"]}
+    if entry.get("formatting", "alpaca") == "sharegpt":
+        if tags.get("role_tag") == "role":
+            return {"kind": "messages", "messages": columns.get("messages", "messages")}
+        return {"kind": "sharegpt", "conversations": columns.get("messages", "conversations")}
+    mapping = {"kind": "alpaca", "instruction": columns.get("prompt", "instruction"), "output": columns.get("response", "output")}
+    return mapping | {
+        "input": columns.get("query", "input" if not columns else None),
+        "system": columns.get("system"),
+        "history": columns.get("history"),
+    }
+
+
+def _rest(job: Job) -> None:
+    job.leave("template", "Luthier uses the model's own chat template")
+    job.leave("train_on_prompt", "Luthier trains on answers only")
+    if job.get("mask_history"):
+        job.carry_as("mask_history", "prepare.train_on", "last")
+    job.leave("loraplus_lr_ratio", "one learning rate for A and B")
+    job.leave("additional_target", "only LoRA matrices are trained")
+    job.leave("adapter_name_or_path", "training starts from a fresh adapter")
+    job.ignore(_NO_EFFECT)
+    trainer.carry_rest(job)

@@ -1,6 +1,7 @@
 """One arm: Luthier's fast engine, in a fresh process. Usage: arm_luthier.py JOB.json OUT.json
 
-One decision: the first gradients are clipped as the peer's are, so that the same thing is compared.
+One decision: the first gradients are clipped as the peer's are, so that the same thing is compared. The limit for R
+(unavoidable FLOPs at this model's own GEMM rate) is measured after the steps, in the same process.
 """
 
 from __future__ import annotations
@@ -17,17 +18,21 @@ from safetensors.torch import save_file
 
 from luthier.core.execution import Execution
 from luthier.engine.contract import Batch, TokenSequence
+from luthier.engine.fast.architecture import read_architecture
+from luthier.engine.memory.dimensions import Trains
+from luthier.engine.memory.flops import measure_gemm_rate, unavoidable_flops
 from luthier.engine.select import load_engine
+from luthier.engine.trees.pack import build_pack
 from luthier.parts.losses.sft import SFT
 
 
 def main(job: dict[str, Any], out: Path) -> None:
     engine = load_engine(Path(job["model"]), None, Execution(engine="fast", threads=job["threads"]), 0, Path(job["adapter"]))
     rows = [TokenSequence(np.array(r["input_ids"], np.int32), np.array(r["completion_mask"], np.float32)) for r in job["rows"]]
+    steps = [tuple(rows[i : i + job["rows_per_step"]]) for i in range(0, len(rows), job["rows_per_step"])]
     seconds, losses, unique, separate = [], [], [], []
-    for i in range(0, len(rows), job["rows_per_step"]):
+    for i, step in enumerate(steps):
         start = time.perf_counter()
-        step = tuple(rows[i : i + job["rows_per_step"]])
         done = engine.forward_backward(Batch(step, float(sum(s.weights.sum() for s in step))), SFT())
         taken = time.perf_counter() - start
         if i == 0:
@@ -42,7 +47,15 @@ def main(job: dict[str, Any], out: Path) -> None:
         separate.append(done.as_if_separate_tokens)
     peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
     result = {"seconds": seconds, "losses": losses, "peak_mb": peak, "unique_tokens": unique, "as_if_separate_tokens": separate}
-    out.write_text(json.dumps(result))
+    out.write_text(json.dumps({**result, "torch": torch.__version__, **limit(Path(job["model"]), steps, seconds)}))
+
+
+def limit(model: Path, steps: list[tuple[TokenSequence, ...]], seconds: list[float]) -> dict[str, Any]:
+    """GEMM rate of this process and R of each step. The count shares every common token, whatever the gate did."""
+    arch = read_architecture(model)
+    rate = measure_gemm_rate(arch)
+    flops = [unavoidable_flops(arch, [build_pack(step, range(len(step)), gate=0)], Trains.lora(16)) for step in steps]
+    return {"gflops_per_second": rate / 1e9, "R": [f / rate / s for f, s in zip(flops, seconds, strict=True)]}
 
 
 if __name__ == "__main__":

@@ -44,8 +44,17 @@ docs: env
 
 bench: env
 	$(BIN)/luthier models pull smollm2-135m-instruct
-	$(BIN)/python benchmarks/against_trl.py W1
-	$(BIN)/python benchmarks/against_trl.py W2
+	$(BIN)/python benchmarks/training.py gate --rows 400
+	$(BIN)/python benchmarks/training.py W1
+	$(BIN)/python benchmarks/training.py W2
+	$(BIN)/python benchmarks/training.py W2 --peer llamafactory
+	$(BIN)/python benchmarks/training.py W3
+	$(BIN)/python benchmarks/training.py W9
+	$(BIN)/python benchmarks/scoring.py choices-0shot
+	$(BIN)/python benchmarks/scoring.py choices-5shot
+	$(BIN)/python benchmarks/scoring.py labels
+	$(BIN)/python benchmarks/generation.py --prompts 64
+	$(BIN)/python benchmarks/generation.py --prompts 256
 
 reliability: env
 	$(BIN)/python reliability/run.py

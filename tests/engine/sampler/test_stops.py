@@ -100,6 +100,12 @@ def test_the_fast_watch_equals_the_slow_one_on_marked_spaces(
     assert len({follow(w, tokens) for w in watches}) == 1
 
 
+def test_a_bad_byte_spoils_the_bytes_before_it(pieces_tokenizer: TextTokenizer) -> None:
+    first, second = (2 + b for b in "é".encode())
+    for make in WATCHES:
+        assert follow(make(pieces_tokenizer, (" ",)), [first, second, first, 258]) == (4, Stopped(" ", "\ufffd" * 3, 4))
+
+
 def test_stop_settings_that_cannot_be_met(toy_base: Path) -> None:
     from luthier.core.errors import UserError
     from luthier.engine.contract import Sampling

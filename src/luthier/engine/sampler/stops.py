@@ -6,6 +6,7 @@ the prompt), a character whose bytes are not all there yet is no text, and the s
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,6 +15,8 @@ from luthier.engine.text.tokenizer import TextTokenizer
 
 _UNFINISHED = "\ufffd"
 """What decoders show for bytes that are not a whole character (yet)."""
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
+"""A token that is one byte (SentencePiece). A run of them is decoded as one: a bad byte spoils the characters before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class StopWatch(Protocol):
 
 
 class IncrementalStops:
-    """Decodes a few last tokens at each step: those since the last step but one that ended with a whole character."""
+    """Decodes a few last tokens at each step: those since the last step but one that ended with a settled character."""
 
     def __init__(self, tokenizer: TextTokenizer, stops: tuple[str, ...]) -> None:
         self._tokenizer, self._stops = tokenizer, stops
@@ -50,7 +53,7 @@ class IncrementalStops:
         fresh = self._tokenizer.decode(self._tokens[self._from :])[len(known) :]
         whole = fresh.rstrip(_UNFINISHED)
         searched = self._text + whole
-        if fresh == whole and fresh:
+        if fresh == whole and fresh and not _BYTE.fullmatch(self._tokenizer.text_of(token) or ""):
             self._text, self._from, self._read = searched, self._read, len(self._tokens)
         self._lengths.append(len(searched))
         before = self._lengths[-2] if len(self._lengths) > 1 else 0

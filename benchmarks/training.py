@@ -26,7 +26,7 @@ from safetensors.torch import load_file
 from workloads import WORKLOADS, rows_of
 
 from luthier.core.execution import Execution
-from luthier.engine.lora import LoRASpec
+from luthier.engine.methods.lora import LoRASpec
 from luthier.engine.models.resolve import resolve
 from luthier.engine.select import load_engine
 

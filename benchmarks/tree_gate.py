@@ -17,7 +17,7 @@ import torch
 from luthier.core.execution import Execution
 from luthier.engine.contract import TokenSequence
 from luthier.engine.fast.decoder import Keep
-from luthier.engine.lora import LoRASpec
+from luthier.engine.methods.lora import LoRASpec
 from luthier.engine.models.resolve import resolve
 from luthier.engine.select import load_engine
 from luthier.engine.trees.pack import build_pack

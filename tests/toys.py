@@ -10,7 +10,7 @@ import torch
 
 from luthier.core.execution import Execution
 from luthier.engine.contract import TokenSequence
-from luthier.engine.lora import LoRASpec
+from luthier.engine.methods.lora import LoRASpec
 from luthier.engine.select import load_engine
 
 VOCABULARY = 61

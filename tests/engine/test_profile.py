@@ -11,9 +11,9 @@ import pytest
 
 from luthier.core.execution import Execution
 from luthier.engine.contract import Batch, TokenSequence
-from luthier.engine.lora import LoRASpec
 from luthier.engine.memory.dimensions import Trains, read_dimensions
 from luthier.engine.memory.flops import unavoidable_flops
+from luthier.engine.methods.lora import LoRASpec
 from luthier.engine.profile import PARTS, StepProfile, Work, part_of, profile_steps
 from luthier.engine.select import load_engine
 from luthier.engine.trees.pack import build_pack

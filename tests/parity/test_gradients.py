@@ -9,7 +9,7 @@ import torch
 
 from hard_batches import BATCHES, as_batch, deep_tree, packed
 from luthier.engine.contract import Batch
-from luthier.engine.lora import LoRASpec
+from luthier.engine.methods.lora import LoRASpec
 from luthier.parts.losses.sft import SFT
 from toys import FAMILIES, relative_errors, toy_engine
 

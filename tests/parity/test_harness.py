@@ -128,7 +128,7 @@ def test_an_adapter_is_scored_as_the_harness_scores_it_through_peft(toy_base: Pa
     from peft import PeftModel
 
     from luthier.core.execution import Execution
-    from luthier.engine.lora import LoRASpec
+    from luthier.engine.methods.lora import LoRASpec
     from luthier.engine.select import load_engine
 
     engine = load_engine(toy_base, LoRASpec(4, 8.0), Execution(engine="fast"), 0)

@@ -17,7 +17,7 @@ from hard_batches import as_batch
 from luthier.core.errors import LuthierError
 from luthier.core.execution import Execution
 from luthier.engine.contract import Sampling
-from luthier.engine.lora import LoRASpec
+from luthier.engine.methods.lora import LoRASpec
 from luthier.engine.select import load_engine
 from luthier.parts.losses.sft import SFT
 from toys import sequence

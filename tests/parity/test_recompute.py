@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hard_batches import BATCHES, as_batch, deep_tree
-from luthier.engine.lora import LoRASpec
+from luthier.engine.methods.lora import LoRASpec
 from luthier.parts.losses.sft import SFT
 from toys import relative_errors, toy_engine
 

@@ -15,7 +15,7 @@ from luthier.core.errors import EngineRefused, UserError
 from luthier.core.execution import Execution
 from luthier.engine.checkpoint.folder import load_newest, save_checkpoint
 from luthier.engine.contract import Batch, NonFiniteLoss, TokenSequence
-from luthier.engine.lora import LoRASpec, load_adapter
+from luthier.engine.methods.lora import LoRASpec, load_adapter
 from luthier.engine.optim.config import AdamW
 from luthier.engine.select import load_engine
 from luthier.parts.losses.sft import SFT

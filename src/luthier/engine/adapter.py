@@ -13,16 +13,16 @@ from typing import Any
 import torch
 
 from luthier.core.errors import UserError
-from luthier.engine.lora import LoRASpec, save_adapter
+from luthier.engine.methods.contract import MethodSpec
 from luthier.engine.optim.config import AdamW, OptimizerConfig
 from luthier.engine.optim.optimiser import Optimiser
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterSource:
-    """What an adapter was made from. modules: last names of the adapted layers; base: name of the model it belongs to."""
+    """What an adapter was made from. modules: what was adapted, as the saved config names it; base: name of the model it belongs to."""
 
-    spec: LoRASpec | None
+    spec: MethodSpec | None
     modules: tuple[str, ...]
     base: str
 
@@ -81,7 +81,7 @@ class AdapterSet:
         self._trainable("an adapter to save")
         assert self.source.spec is not None
         weights = {name: p.detach().to(torch.float32) for name, p in self.parameters.items()}
-        save_adapter(folder, weights, self.source.spec, self.source.modules, base or self.source.base)
+        self.source.spec.save(folder, weights, self.source.modules, base or self.source.base)
 
     def _ready(self) -> Optimiser:
         if self._optimiser is None:

@@ -14,7 +14,7 @@ from luthier.core.errors import EngineRefused
 from luthier.core.execution import Execution
 from luthier.engine.contract import Engine
 from luthier.engine.fast.load import load_fast
-from luthier.engine.lora import LoRASpec, load_adapter
+from luthier.engine.methods.lora import LoRASpec, load_adapter
 from luthier.engine.reference.load import load_reference
 
 Dtype = Literal["float32", "float64"]

@@ -50,7 +50,7 @@ def work(cell: dict[str, Any], sequences: list[Any]) -> int:
     """Two steps, so that gradients and moments exist; or one scoring; or one generation. Returns the layers computed again."""
     from luthier.core.execution import Execution
     from luthier.engine.contract import Batch, Sampling
-    from luthier.engine.lora import LoRASpec
+    from luthier.engine.methods.lora import LoRASpec
     from luthier.engine.select import load_engine
     from luthier.parts.losses.sft import SFT
 

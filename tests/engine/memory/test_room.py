@@ -13,13 +13,13 @@ import pytest
 from luthier.core.errors import CorruptArtifact, UserError
 from luthier.core.execution import Execution
 from luthier.engine.contract import TokenSequence
-from luthier.engine.lora import LoRASpec
 from luthier.engine.memory import machine
 from luthier.engine.memory.dimensions import Dimensions, Trains, read_dimensions
 from luthier.engine.memory.flops import FROZEN
 from luthier.engine.memory.forecast import forecast
 from luthier.engine.memory.model import MemoryModel, Rows
 from luthier.engine.memory.room import GB, Room, limit_bytes, room_in
+from luthier.engine.methods.lora import LoRASpec
 from luthier.engine.select import load_engine
 from toys import random_tokens, sequence
 

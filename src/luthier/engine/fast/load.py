@@ -16,10 +16,10 @@ from luthier.engine.fast.architecture import Architecture, read_architecture
 from luthier.engine.fast.decoder import Decoder
 from luthier.engine.fast.engine import FastEngine
 from luthier.engine.fast.weights import build_weights
-from luthier.engine.lora import ALL_LINEAR, LoRASpec, initial_weights
 from luthier.engine.memory.dimensions import Trains, read_dimensions
 from luthier.engine.memory.flops import FROZEN
 from luthier.engine.memory.room import make_room
+from luthier.engine.methods.lora import ALL_LINEAR, LoRASpec, initial_weights
 
 
 def load_fast(

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from luthier.core.errors import CorruptArtifact, EngineRefused, UserError
 from luthier.engine.fast.architecture import Architecture
-from luthier.engine.lora import a_name, b_name
+from luthier.engine.methods.lora import a_name, b_name
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "q": ("self_attn.q_proj",),

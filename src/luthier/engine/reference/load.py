@@ -1,12 +1,14 @@
-"""Builds the reference engine from a model folder: transformers' own loader, PEFT's own wrapper.
+"""Builds a transformers model with a tuning method on it, and the reference engine over it.
 
-One decision: the initial adapter comes from `engine.lora`, not from PEFT's generator, so both engines start alike.
+One decision: an engine over a transformers model gets both from `put_on`, so what is trained, by which names and
+from which start is the same whatever computes it. The start never comes from PEFT's generator.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +16,39 @@ import torch
 
 from luthier.core.errors import EngineRefused, UserError
 from luthier.engine.adapter import AdapterSet, AdapterSource
-from luthier.engine.lora import PREFIX, LoRASpec, initial_weights
+from luthier.engine.methods.contract import MethodSpec, Root, fill
 from luthier.engine.reference.engine import ReferenceEngine
 
 
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """model: transformers', the method's modules in place; root: learned tokens that an engine must put before every sequence."""
+
+    model: Any
+    adapters: AdapterSet
+    root: Root | None
+
+
 def load_reference(
-    folder: Path, spec: LoRASpec | None, weights: dict[str, torch.Tensor] | None, seed: int, dtype: torch.dtype
+    folder: Path, spec: MethodSpec | None, weights: dict[str, torch.Tensor] | None, seed: int, dtype: torch.dtype
 ) -> ReferenceEngine:
     """weights: the adapter to start from, by saved name; None for a fresh one. Raises UserError or EngineRefused."""
+    model = load_model(folder, dtype, "sdpa" if dtype == torch.float64 else "eager")
+    if dtype == torch.float64:
+        _norms_in_full_precision(model)
+    tuned = put_on(model, spec, weights, seed, folder.name)
+    return ReferenceEngine(tuned.model, tuned.adapters)
+
+
+def load_model(folder: Path, dtype: torch.dtype, attention: str) -> Any:
+    """The decoder in `folder` by transformers' own loader, frozen. attention: a name of its attention interface.
+
+    Raises UserError or EngineRefused.
+    """
     from transformers import AutoModelForCausalLM
 
     if not (folder / "config.json").is_file():
         raise UserError("a model folder must hold config.json", str(folder))
-    attention = "sdpa" if dtype == torch.float64 else "eager"
     try:
         with _no_progress_bar():
             model = AutoModelForCausalLM.from_pretrained(
@@ -34,16 +56,20 @@ def load_reference(
             )
     except (ValueError, KeyError, OSError) as err:
         raise EngineRefused(f"a decoder that transformers can load is wanted: {str(err).splitlines()[0]}", where=str(folder)) from None
-    if dtype == torch.float64:
-        _norms_in_full_precision(model)
-    model.eval().requires_grad_(False)
+    return model.eval().requires_grad_(False)
+
+
+def put_on(model: Any, spec: MethodSpec | None, weights: dict[str, torch.Tensor] | None, seed: int, base: str) -> Tuned:
+    """`model` with the method on it. weights: a saved adapter's, None for a fresh start; base: the model's name.
+
+    Raises UserError for a method that the model cannot take, or an adapter of another model.
+    """
     if spec is None:
-        return ReferenceEngine(model, AdapterSet({}, AdapterSource(None, (), folder.name)))
-    parameters, modules = _install(model, spec)
-    shapes = _shapes(parameters)
-    start = initial_weights(shapes, spec, seed, dtype) if weights is None else weights
-    _fill(parameters, start)
-    return ReferenceEngine(model, AdapterSet(parameters, AdapterSource(spec, modules, folder.name)))
+        return Tuned(model, AdapterSet({}, AdapterSource(None, (), base)), None)
+    installed = spec.install(model, seed)
+    if weights is not None:
+        fill(installed.parameters, weights, base)
+    return Tuned(model, AdapterSet(installed.parameters, AdapterSource(spec, installed.modules, base)), installed.root)
 
 
 @contextmanager
@@ -67,42 +93,3 @@ def _norms_in_full_precision(model: Any) -> None:
                 norm = torch.nn.RMSNorm(child.weight.shape, eps=child.variance_epsilon, dtype=child.weight.dtype)
                 norm.weight = child.weight
                 setattr(parent, name, norm)
-
-
-def _install(model: Any, spec: LoRASpec) -> tuple[dict[str, torch.nn.Parameter], tuple[str, ...]]:
-    """PEFT's LoRA layers in place; returns the parameters by saved name and the adapted layers' last names."""
-    from peft import LoraConfig, get_peft_model
-
-    known = tuple(
-        dict.fromkeys(n.rsplit(".", 1)[-1] for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and n != "lm_head")
-    )
-    modules = spec.resolve(known)
-    config = LoraConfig(
-        r=spec.rank,
-        lora_alpha=spec.alpha,  # pyright: ignore[reportArgumentType] - PEFT divides it, a float is right
-        target_modules=list(modules),
-        use_rslora=spec.rslora,
-        lora_dropout=0.0,
-        bias="none",
-        task_type="CAUSAL_LM",
-    )
-    wrapped = get_peft_model(model, config, autocast_adapter_dtype=False)
-    found = {n.replace(".default.weight", ".weight"): p for n, p in wrapped.named_parameters() if p.requires_grad}
-    return found, modules
-
-
-def _shapes(parameters: dict[str, torch.nn.Parameter]) -> dict[str, tuple[int, int]]:
-    ends = ".lora_B.weight"
-    return {
-        name.removeprefix(PREFIX).removesuffix(ends): (len(p), parameters[name.replace(".lora_B.", ".lora_A.")].shape[1])
-        for name, p in parameters.items()
-        if name.endswith(ends)
-    }
-
-
-def _fill(parameters: dict[str, torch.nn.Parameter], weights: dict[str, torch.Tensor]) -> None:
-    if set(parameters) != set(weights):
-        raise UserError("the adapter must be of this model and method", f"{len(weights)} tensors, {len(parameters)} wanted")
-    with torch.no_grad():
-        for name, p in parameters.items():
-            p.copy_(weights[name])

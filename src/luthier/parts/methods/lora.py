@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from luthier.core.config import Config
 
 if TYPE_CHECKING:
-    from luthier.engine.lora import LoRASpec
+    from luthier.engine.methods.lora import LoRASpec
 
 
 class LoRA(Config):
@@ -33,7 +33,7 @@ class LoRA(Config):
 
     def spec(self) -> LoRASpec:
         """The same, as the engine takes it."""
-        from luthier.engine.lora import LoRASpec
+        from luthier.engine.methods.lora import LoRASpec
 
         alpha = 2.0 * self.rank if self.alpha is None else self.alpha
         targets = (self.targets,) if isinstance(self.targets, str) else self.targets

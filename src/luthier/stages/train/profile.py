@@ -27,8 +27,8 @@ def profile_training(
     base: BaseModel, prepared: Built[Prepared], recipe: Recipe, execution: Execution, num_steps: int, folder: Path
 ) -> tuple[StepProfile, str]:
     """Profile `num_steps` steps; returns it and the engine's name. The trace goes into `folder`, which is made."""
-    from luthier.engine.lora import ALL_LINEAR
     from luthier.engine.memory.dimensions import Trains, read_dimensions
+    from luthier.engine.methods.lora import ALL_LINEAR
     from luthier.engine.profile import Work, profile_steps
     from luthier.engine.select import load_engine
     from luthier.engine.text.prepared import read_prepared

@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -19,6 +20,7 @@ from safetensors.torch import load_file, save
 
 from luthier.core.errors import CorruptArtifact, EngineRefused, UserError, did_you_mean
 from luthier.core.files import fsync_tree
+from luthier.engine.methods.contract import Installed, fill
 
 PREFIX = "base_model.model."
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -48,6 +50,39 @@ class LoRASpec:
             if name not in known:
                 raise UserError("a LoRA target must be a linear layer of the model", name, "method.targets", did_you_mean(name, known))
         return tuple(n for n in known if n in self.targets)
+
+    def install(self, model: Any, seed: int) -> Installed:
+        """PEFT's LoRA layers in place, with the start of `initial_weights`."""
+        from peft import LoraConfig, get_peft_model
+
+        linears = [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and n != "lm_head"]
+        modules = self.resolve(tuple(dict.fromkeys(n.rsplit(".", 1)[-1] for n in linears)))
+        config = LoraConfig(
+            r=self.rank,
+            lora_alpha=self.alpha,  # pyright: ignore[reportArgumentType] - PEFT divides it, a float is right
+            target_modules=list(modules),
+            use_rslora=self.rslora,
+            lora_dropout=0.0,
+            bias="none",
+            task_type="CAUSAL_LM",
+        )
+        wrapped = get_peft_model(model, config, autocast_adapter_dtype=False)
+        found = {n.replace(".default.weight", ".weight"): p for n, p in wrapped.named_parameters() if p.requires_grad}
+        fill(found, initial_weights(_shapes(found), self, seed, model.dtype), "a fresh LoRA")
+        return Installed(found, modules)
+
+    def save(self, folder: Path, weights: Mapping[str, torch.Tensor], modules: tuple[str, ...], base: str) -> None:
+        save_adapter(folder, weights, self, modules, base)
+
+
+def _shapes(parameters: Mapping[str, torch.nn.Parameter]) -> dict[str, tuple[int, int]]:
+    """module -> (out, in), from A and B by saved name."""
+    ends = ".lora_B.weight"
+    return {
+        name.removeprefix(PREFIX).removesuffix(ends): (len(p), parameters[name.replace(".lora_B.", ".lora_A.")].shape[1])
+        for name, p in parameters.items()
+        if name.endswith(ends)
+    }
 
 
 def a_name(module: str) -> str:

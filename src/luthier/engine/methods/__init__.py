@@ -1,0 +1,1 @@
+"""Tuning methods as the engines see them, one file each; the folder is the registry."""

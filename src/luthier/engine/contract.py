@@ -82,12 +82,13 @@ class NonFiniteLoss(LuthierError):
 class Loss(Protocol):
     """A loss over per-target log-probabilities.
 
-    `linear` losses are `-sum(coefficient * logprob)`: their gradient is formed in the forward chunk.
+    `linear` losses are `-sum(coefficient * logprob)`, and `-sum(mean_coefficient * mean_logprob)` besides where they need
+    `mean_logprobs`: their gradient is formed in the forward chunk. A loss that is not linear gets `logprobs` alone.
     """
 
     @property
     def needs(self) -> frozenset[str]:
-        """What it wants per target: `logprobs`."""
+        """What it wants per target: `logprobs`; `mean_logprobs`, the mean over the vocabulary."""
         ...
 
     @property
@@ -99,6 +100,18 @@ class Loss(Protocol):
 
     def __call__(self, logprobs_N: Any, weights_N: Any, sequence_N: Any) -> Any:
         """Scalar loss (a torch scalar) from per-target log-probs, weights and sequence numbers."""
+        ...
+
+
+class LossOfMeans(Loss, Protocol):
+    """A linear loss that needs `mean_logprobs`: its value takes them as a fourth argument."""
+
+    def mean_coefficients(self, weights_N: Any) -> Any:
+        """d(loss)/d(-mean_logprob) per target, before the normaliser. [num_targets]."""
+        ...
+
+    def __call__(self, logprobs_N: Any, weights_N: Any, sequence_N: Any, means_N: Any = None) -> Any:
+        """Scalar loss (a torch scalar); means_N: per target, the mean log-probability over the vocabulary."""
         ...
 
 

@@ -6,13 +6,15 @@ normaliser, and checked to be finite before any gradient is formed.
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 
 from luthier.core.errors import EngineRefused
-from luthier.engine.contract import Loss, NonFiniteLoss
+from luthier.engine.contract import Loss, LossOfMeans, NonFiniteLoss
 
-KNOWN_NEEDS = frozenset({"logprobs"})
+KNOWN_NEEDS = frozenset({"logprobs", "mean_logprobs"})
 
 
 def check_needs(loss: Loss) -> None:
@@ -20,6 +22,13 @@ def check_needs(loss: Loss) -> None:
     unknown = loss.needs - KNOWN_NEEDS
     if unknown:
         raise EngineRefused("a loss may need " + ", ".join(sorted(KNOWN_NEEDS)), ", ".join(sorted(unknown)), "loss.needs")
+    if "mean_logprobs" in loss.needs and not loss.linear:
+        raise EngineRefused("a loss that needs mean_logprobs must be linear in them", type(loss).__name__, "loss.needs")
+
+
+def of_means(loss: Loss) -> LossOfMeans | None:
+    """The loss, where it needs `mean_logprobs`; else None."""
+    return cast(LossOfMeans, loss) if "mean_logprobs" in loss.needs else None
 
 
 def check_finite(value: torch.Tensor, logprobs: torch.Tensor, sequence: np.ndarray) -> None:
@@ -30,9 +39,12 @@ def check_finite(value: torch.Tensor, logprobs: torch.Tensor, sequence: np.ndarr
     raise NonFiniteLoss("the loss", tuple(int(i) for i in np.unique(sequence[bad])))
 
 
-def linear_coefficients(loss: Loss, weight: np.ndarray, normaliser: float) -> torch.Tensor:
-    """d(loss)/d(-logprob) per target, float64 [M]."""
-    return torch.as_tensor(loss.coefficients(torch.from_numpy(weight)), dtype=torch.float64) / normaliser
+def linear_coefficients(loss: Loss, weight: np.ndarray, normaliser: float) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """d(loss)/d(-logprob) per target, and d(loss)/d(-mean_logprob) where the loss needs the means; float64 [M]."""
+    w = torch.from_numpy(weight)
+    of_logprob = torch.as_tensor(loss.coefficients(w), dtype=torch.float64) / normaliser
+    smooth = of_means(loss)
+    return of_logprob, None if smooth is None else torch.as_tensor(smooth.mean_coefficients(w), dtype=torch.float64) / normaliser
 
 
 def differentiate(

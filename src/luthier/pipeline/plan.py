@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from luthier.core.rows import read_split
 from luthier.pipeline.workspace import Workspace
+from luthier.stages.train.class_weights import in_words, weight_of_label
 
 State = Literal["built", "in progress", "to build"]
 FEW_ROWS = 100
@@ -30,6 +32,8 @@ def advice(workspace: Workspace) -> Iterator[str]:
         yield "rows: " + ", ".join(f"{n} {split}" for split, n in counts.items())
         if counts.get("train", 0) < FEW_ROWS:
             yield f"fewer than {FEW_ROWS} training rows: few-shot prompting is often as good, and the run will say so if it is"
+        if recipe.regularisation.class_weights is not None:
+            yield in_words(weight_of_label(recipe.regularisation, read_split(dataset, "train")))
         yield f"{recipe.total_steps(counts['train'])} optimiser steps of {recipe.batch_size} rows"
     if not workspace.store.is_built(graph.prepared):
         yield "time, memory and energy of training are estimated once the data is prepared (`luthier data show` prepares it)"

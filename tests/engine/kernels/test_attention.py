@@ -87,7 +87,7 @@ def test_the_head_equals_autograd_over_chunks() -> None:
     logprobs = (hidden @ weight.t()).log_softmax(-1)[row, token]
     (wanted,) = torch.autograd.grad(-(coefficient * logprobs).sum(), hidden)
     with torch.no_grad():
-        got, d_hidden = head_backward(hidden.detach(), weight, row, token, coefficient)
+        got, _, d_hidden = head_backward(hidden.detach(), weight, row, token, coefficient)
         torch.testing.assert_close(got, logprobs.detach(), rtol=0, atol=1e-12)
         torch.testing.assert_close(d_hidden, wanted, rtol=0, atol=1e-12)
         torch.testing.assert_close(head_forward(hidden.detach(), weight, row, token), logprobs.detach(), rtol=0, atol=1e-12)

@@ -216,3 +216,18 @@ def test_l1_is_the_gradient_of_its_penalty() -> None:
     optimiser.step(0.1)
     for k, p in plain.items():
         torch.testing.assert_close(ours[k].data, p.data - 0.1 * p.grad)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+def test_what_decays_is_what_decays_in_transformers(family: str) -> None:
+    """Over every weight of a model, biases and norms included."""
+    from transformers import AutoModelForCausalLM, Trainer
+
+    from toys import toy_config
+
+    model = AutoModelForCausalLM.from_config(toy_config(family))
+    optimiser = Optimiser(dict(model.named_parameters()), AdamW(weight_decay=0.1))
+    decayed = {id(p) for g in optimiser._inner.param_groups if g["weight_decay"] for p in g["params"]}
+    theirs = Trainer.get_decay_parameter_names(None, model)  # type: ignore[arg-type]
+    assert {n for n, p in model.named_parameters() if id(p) in decayed} == set(theirs)
+    assert any("norm" in n for n, p in model.named_parameters() if id(p) not in decayed)

@@ -72,22 +72,25 @@ class FastEngine:
             if len(pack.targets.row) == 0:
                 continue
             if coefficients is None:
-                weight = linear_coefficients(loss, pack.targets.weight, batch.normaliser)
-                total += self._accumulate(pack, weight)
+                total += self._accumulate(pack, *linear_coefficients(loss, pack.targets.weight, batch.normaliser))
             else:
                 self._accumulate(pack, coefficients[1][id(pack)])
         return StepOutput(
             total, sum(len(p.targets.row) for p in packs), sum(p.num_rows for p in packs), sum(p.as_if_separate for p in packs)
         )
 
-    def _accumulate(self, pack: Pack, coefficient: torch.Tensor) -> float:
-        """Forward and backward of one pack; returns sum(coefficient * -logprob)."""
+    def _accumulate(self, pack: Pack, coefficient: torch.Tensor, of_mean: torch.Tensor | None = None) -> float:
+        """Forward and backward of one pack; returns sum(coefficient * -logprob) + sum(of_mean * -mean_logprob)."""
         again = self._room.recomputed_layers(rows_of(pack.nodes, np.unique(pack.targets.row)))
         self.recomputed_layers = max(self.recomputed_layers, again)
         scored = self._score(pack, Keep(backward=True, recompute=again))
-        c = coefficient[torch.from_numpy(scored.order)].to(self._decoder.dtype)
-        logprobs, d_hidden = head_backward(scored.run.hidden, self._decoder.weights.head, scored.row, scored.token, c)
-        value = -(logprobs.double() * coefficient[torch.from_numpy(scored.order)]).sum()
+        order, dtype = torch.from_numpy(scored.order), self._decoder.dtype
+        c, m = coefficient[order], None if of_mean is None else of_mean[order]
+        weights = c.to(dtype), None if m is None else m.to(dtype)
+        logprobs, means, d_hidden = head_backward(scored.run.hidden, self._decoder.weights.head, scored.row, scored.token, *weights)
+        value = -(logprobs.double() * c).sum()
+        if means is not None and m is not None:
+            value -= (means.double() * m).sum()
         try:
             check_finite(value, logprobs, pack.targets.sequence[scored.order])
         except NonFiniteLoss:

@@ -31,28 +31,46 @@ def head_forward(
 
 
 def head_backward(
-    hidden: torch.Tensor, weight: torch.Tensor, row: torch.Tensor, token: torch.Tensor, coefficient: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities [M] and the gradient of `hidden` for the loss -sum(coefficient * logprob).
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    row: torch.Tensor,
+    token: torch.Tensor,
+    coefficient: torch.Tensor,
+    of_mean: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+    """Log-probabilities [M], their means over the vocabulary [M], and the gradient of `hidden` (all in its dtype).
 
-    A row may carry several targets: its gradient is (sum(c) * softmax - sum(c * onehot)) @ weight.
+    The loss is -sum(coefficient * logprob) - sum(of_mean * mean_logprob); without `of_mean` the means are None.
+    A row may carry several targets: its gradient is (sum(c + m) * softmax - sum(c * onehot) - sum(m) / vocabulary) @ weight.
     """
     out, d_hidden = hidden.new_empty(len(row)), torch.empty_like(hidden)
+    means = None if of_mean is None else torch.empty_like(out)
     size = chunk_rows(len(weight))
     scratch = hidden.new_empty(min(size, len(hidden)), len(weight))
     for rows, span in _chunks(len(hidden), row, size):
         logits = torch.mm(hidden[rows], weight.t(), out=scratch[: rows.stop - rows.start])
-        here = row[span] - rows.start
+        here, c = row[span] - rows.start, coefficient[span]
         chosen, largest = logits[here, token[span]], logits.amax(-1, keepdim=True)
+        middle = logits.mean(-1) if means is not None else None
         exps = logits.sub_(largest).exp_()
         mass = exps.sum(-1, keepdim=True)
-        out[span] = chosen - (largest + mass.log())[here, 0]
-        c = coefficient[span]
-        total = torch.zeros_like(mass).index_add_(0, here, c[:, None])
+        log_mass = (largest + mass.log())[:, 0]
+        out[span] = chosen - log_mass[here]
+        total, uniform = _sum_by_row(c, here, mass), None
+        if of_mean is not None and means is not None and middle is not None:
+            means[span] = (middle - log_mass)[here]
+            uniform = _sum_by_row(of_mean[span], here, mass)
+            total += uniform
         slope = exps.mul_(total / mass)
         slope.index_put_((here, token[span]), -c, accumulate=True)
+        if uniform is not None:
+            slope.sub_(uniform / len(weight))
         torch.mm(slope, weight, out=d_hidden[rows])
-    return out, d_hidden
+    return out, means, d_hidden
+
+
+def _sum_by_row(values: torch.Tensor, at: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    return torch.zeros_like(like).index_add_(0, at, values[:, None])
 
 
 def _chunks(num_rows: int, row: torch.Tensor, size: int) -> list[tuple[slice, slice]]:

@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from luthier.engine.adapter import AdapterSet
 from luthier.engine.contract import Batch, Completion, Loss, NonFiniteLoss, Progress, Sampling, StepOutput, TargetScores, TokenSequence
-from luthier.engine.objective import check_finite, check_needs
+from luthier.engine.objective import check_finite, check_needs, of_means
 from luthier.engine.optim.config import OptimizerConfig
 from luthier.engine.sampler.job import Job, Window, make_jobs, mask_logits, note_logprobs
 from luthier.engine.sampler.plain import choose_plain, penalised
@@ -63,10 +63,12 @@ class ReferenceEngine:
         counts = [int(np.count_nonzero(batch.sequences[i].weights)) for i in numbers]
         if not any(counts):
             return 0.0
-        logprobs = torch.cat([self._logprobs(batch.sequences[i]) for i in numbers]).double()
+        scored = [self._logprobs(batch.sequences[i]) for i in numbers]
+        logprobs, means = (torch.cat(parts).double() for parts in zip(*scored, strict=True))
         weights = torch.cat([torch.from_numpy(_target_weights(batch.sequences[i])) for i in numbers])
         sequence = np.repeat(numbers, counts)
-        value = loss(logprobs, weights, torch.from_numpy(sequence)) / batch.normaliser
+        smooth, number = of_means(loss), torch.from_numpy(sequence)
+        value = (loss(logprobs, weights, number) if smooth is None else smooth(logprobs, weights, number, means)) / batch.normaliser
         check_finite(value.detach(), logprobs.detach(), sequence)
         value.backward()
         return float(value.detach())
@@ -130,10 +132,11 @@ class ReferenceEngine:
             note_logprobs(raw, chosen, [job], sampling.logprobs)
         return int(chosen[0])
 
-    def _logprobs(self, s: TokenSequence) -> torch.Tensor:
-        """Log-probabilities of the targets of one sequence, [num_targets], with a graph."""
+    def _logprobs(self, s: TokenSequence) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probabilities of the targets of one sequence, and their means over the vocabulary, [num_targets], with a graph."""
         logits, token = self._target_logits(s)
-        return torch.log_softmax(logits, -1)[torch.arange(len(token)), token]
+        logprobs = torch.log_softmax(logits, -1)
+        return logprobs[torch.arange(len(token)), token], logprobs.mean(-1)
 
     def _target_logits(self, s: TokenSequence) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits [num_targets, vocabulary] that predict the targets, and the targets' tokens, int64."""

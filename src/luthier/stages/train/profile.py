@@ -15,7 +15,6 @@ from luthier.core.artifacts import BaseModel, Prepared
 from luthier.core.execution import Execution
 from luthier.core.stage import Built
 from luthier.engine.contract import Batch
-from luthier.parts.losses.sft import SFT
 from luthier.stages.train.loop import rows_of_step
 from luthier.stages.train.recipe import Recipe
 
@@ -43,5 +42,5 @@ def profile_training(
         return Batch(rows, float(np.sum([s.weights.sum() for s in rows])))
 
     trains = Trains(spec.rank, spec.resolve(ALL_LINEAR))
-    work = Work(engine, batch, SFT(), recipe.learning_rate, read_dimensions(model), trains)
+    work = Work(engine, batch, recipe.loss(), recipe.learning_rate, read_dimensions(model), trains)
     return profile_steps(work, num_steps, folder), engine.name

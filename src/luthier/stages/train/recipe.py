@@ -13,7 +13,9 @@ from pydantic import Field, model_validator
 
 from luthier.core.config import Config
 from luthier.engine.optim.config import AdamW, OptimizerConfig, Schedule
+from luthier.parts.losses.sft import SFT
 from luthier.parts.methods.lora import LoRA
+from luthier.stages.train.regularisation import Regularisation
 
 
 class EarlyStopping(Config):
@@ -24,12 +26,13 @@ class EarlyStopping(Config):
 
 
 class Recipe(Config):
-    """Method, optimiser, schedule, length, and how training is watched."""
+    """Method, optimiser, schedule, regularisation, length, and how training is watched."""
 
     method: LoRA = LoRA()
     learning_rate: float = Field(default=2e-4, gt=0, le=1)
     optimizer: OptimizerConfig = AdamW()
     schedule: Schedule = Schedule()
+    regularisation: Regularisation = Regularisation()
     epochs: float | None = Field(default=None, gt=0, le=1000)
     steps: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=16, ge=1, description="rows per optimiser step")
@@ -55,6 +58,10 @@ class Recipe(Config):
         if self.steps is not None:
             return self.steps
         return max(1, math.ceil((self.epochs or 1.0) * self.steps_per_epoch(num_rows) - 1e-9))
+
+    def loss(self) -> SFT:
+        """The loss of the training rows; watched figures are of plain log-probabilities."""
+        return SFT(label_smoothing=self.regularisation.label_smoothing)
 
     def evaluation_steps(self, total: int) -> tuple[int, ...]:
         """The optimiser steps after which the model is evaluated, the last step included."""

@@ -26,6 +26,7 @@ from luthier.engine.decoding import Decoding
 from luthier.engine.memory.forecast import Forecast
 from luthier.engine.predictor import Predictor
 from luthier.parts.scorers import ScorerConfig
+from luthier.stages.train.class_weights import in_words, weight_of_label, weighted
 from luthier.stages.train.loop import BEST, Rows, final_words, rows_of_run, train
 from luthier.stages.train.recipe import Recipe
 from luthier.stages.train.watch import Watch
@@ -49,7 +50,6 @@ class Train(Stage[Checkpoint]):
         from luthier.engine.checkpoint.folder import load_newest
         from luthier.engine.select import load_engine
         from luthier.engine.text.renderer import Renderer
-        from luthier.parts.losses.sft import SFT
 
         base, prepared = ctx.get(self.base).result, ctx.get(self.prepared)
         shutil.rmtree(ctx.dir / "renderer", ignore_errors=True)
@@ -61,9 +61,9 @@ class Train(Stage[Checkpoint]):
         if engine.refusal:
             ctx.observer(Note(f"engine: reference, because the fast engine refused: {engine.refusal}", "warning"))
         watch = self._watch(ctx, Predictor(engine, renderer, self.decoding, choices_of(ctx.get(self.dataset))))
-        rows = _training_rows(prepared)
+        rows = self._rows(ctx, prepared)
         foreseen = _foresee(engine, rows, self.recipe, ctx)
-        done = train(engine, rows, SFT(), self.recipe, watch, ctx, watch.objective)
+        done = train(engine, rows, self.recipe.loss(), self.recipe, watch, ctx, watch.objective)
         best = load_newest(ctx.dir / BEST)
         if best is None or best.step != done.best_step:
             fault = f"the best checkpoint (step {done.best_step}) is gone from {ctx.dir}"
@@ -89,6 +89,17 @@ class Train(Stage[Checkpoint]):
             recomputed_layers=foreseen.recomputed_layers if foreseen else 0,
             predicted_memory_bytes=foreseen.peak.total if foreseen else None,
         )
+
+    def _rows(self, ctx: Context, prepared: Built[Prepared]) -> Rows:
+        """The prepared training rows, weighted by class where that is asked for."""
+        rows = _training_rows(prepared)
+        if self.recipe.regularisation.class_weights is None:
+            return rows
+        examples = read_split(ctx.get(self.dataset), "train")
+        weights = weight_of_label(self.recipe.regularisation, examples)
+        write_json(ctx.dir / "class_weights.json", weights)
+        ctx.observer(Note(in_words(weights)))
+        return weighted(rows, examples, weights)
 
     def _watch(self, ctx: Context, predictor: Predictor) -> Watch:
         dataset = ctx.get(self.dataset)

@@ -258,7 +258,7 @@ def all_schemas() -> dict[str, dict[str, Any]]:
 def documents() -> dict[str, type[pydantic.BaseModel]]:
     """The classes of the `--json` documents by their `kind`."""
     from luthier.cli import documents as module
-    from luthier.pipeline.doctor import DoctorDocument
+    from luthier.pipeline.doctor.document import DoctorDocument
     from luthier.stages.data.check_document import DataCheck
 
     own = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, module.Document) and "kind" in c.model_fields]

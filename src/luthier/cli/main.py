@@ -10,7 +10,7 @@ import os
 
 import typer
 
-from luthier.cli import data_verbs, harness_verbs, model_verbs, project_verbs, run_verbs
+from luthier.cli import data_verbs, doctor_verb, harness_verbs, model_verbs, project_verbs, run_verbs
 
 app = typer.Typer(
     name="luthier",
@@ -31,7 +31,7 @@ app.command("harness")(harness_verbs.harness)
 app.command("chat")(model_verbs.chat)
 app.command("export")(model_verbs.export)
 app.command("show")(project_verbs.show)
-app.command("doctor")(project_verbs.doctor)
+app.command("doctor")(doctor_verb.doctor)
 app.command("schema")(project_verbs.schema)
 app.add_typer(data_verbs.app, name="data", help="Look at data before anything is trained on it.")
 app.add_typer(model_verbs.app, name="models", help="Base models by name.")

@@ -1,8 +1,7 @@
-"""init, import, plan, show, doctor, schema: the verbs that look and prepare."""
+"""init, import, plan, show, schema: the verbs that look and prepare."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -104,25 +103,6 @@ def show(what: What = "runs", file: File = DEFAULT, json: Json = False) -> None:
         if json:
             emit(document)
         return 0
-
-    guard(verb, json)
-
-
-def doctor(file: File = DEFAULT, json: Json = False) -> None:
-    """Check the machine: libraries, SQLite, disk, memory, arithmetic, models."""
-
-    def verb() -> int:
-        from luthier.cli.tables import print_table
-        from luthier.pipeline.doctor import examine
-
-        home = Path(os.environ.get("LUTHIER_HOME") or file.parent / ".luthier")
-        document = examine(home)
-        if json:
-            emit(document)
-        print_table(
-            "this machine", ("check", "", "found", "why it matters"), [(c.name, c.level, c.found, c.matters) for c in document.checks]
-        )
-        return 0 if document.healthy else 1
 
     guard(verb, json)
 

@@ -148,6 +148,10 @@ class TextTokenizer:
         """The text of ids, control tokens left out."""
         return str(self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=True))
 
+    def spell(self, ids: Iterable[int]) -> str:
+        """The text of ids, control tokens included as the vocabulary writes them."""
+        return str(self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=False))
+
     def text_of(self, token: int) -> str | None:
         """The text of one id as the vocabulary spells it, or None for an unknown id."""
         found: Any = self._tokenizer.id_to_token(token)

@@ -83,6 +83,11 @@ def rows_of_run(num_rows: int, recipe: Recipe) -> list[np.ndarray]:
     return steps[:total]
 
 
+def whole_step(sequences: tuple[TokenSequence, ...]) -> Batch:
+    """The rows of one optimiser step, its loss a mean over their own trained tokens: a last, smaller step is no exception."""
+    return Batch(sequences, normaliser=float(sum(s.weights.sum() for s in sequences)))
+
+
 def train(engine: Engine, rows: Rows, loss: Loss, recipe: Recipe, evaluate: Evaluation, ctx: Context, objective: Objective) -> Progressed:
     """Train to the end or to early stopping; the best state is left in `scratch/best`. Returns how it ended."""
     total = recipe.total_steps(len(rows.sequences))
@@ -153,11 +158,10 @@ def _is_kept(line: dict[str, Any], done: Progressed) -> bool:
 def _one_step(engine: Engine, rows: Rows, loss: Loss, recipe: Recipe, done: Progressed, total: int, ctx: Context) -> Progressed:
     picked = rows_of_step(done.step, len(rows.sequences), recipe)
     sequences = tuple(rows.sequences[i] for i in picked)
-    weight = float(sum(s.weights.sum() for s in sequences))
     step = done.step + 1
     learning_rate = recipe.learning_rate * factor(recipe.schedule, done.step, total)
     try:
-        out = engine.forward_backward(Batch(sequences, normaliser=weight), loss)
+        out = engine.forward_backward(whole_step(sequences), loss)
         norm = engine.optim_step(learning_rate)
     except NonFiniteLoss as err:
         raise _diverged(err, step, [rows.keys[picked[i]] for i in err.sequences or range(len(picked))]) from err

@@ -1,4 +1,4 @@
-"""luthier doctor: is this machine fit, and with what? Each line says what was found and where it would hurt.
+"""The machine: interpreter, processor, memory, disk, SQLite, libraries, models and arithmetic.
 
 One decision: nothing is repaired here and nothing is guessed; a check that cannot be carried out says so.
 """
@@ -13,48 +13,22 @@ import sys
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
 
-import pydantic
+from luthier.pipeline.doctor.document import Check, Level
 
-Level = Literal["ok", "warning", "failed"]
 LIBRARIES = {"train": ("torch", "transformers", "peft", "safetensors", "tokenizers", "gguf"), "data": ("pyarrow", "zstandard", "ftfy")}
 REPORT_LIBRARIES = ("altair", "vl_convert")
 MIN_DISK_GB, MIN_MEMORY_GB = 4.0, 4.0
 
 
-class Check(pydantic.BaseModel):
-    """One line of the doctor's table."""
-
-    model_config = pydantic.ConfigDict(frozen=True)
-
-    name: str
-    level: Level
-    found: str
-    matters: str
-
-
-class DoctorDocument(pydantic.BaseModel):
-    """`luthier doctor --json`."""
-
-    kind: Literal["doctor"] = "doctor"
-    version: Literal[1] = 1
-    checks: tuple[Check, ...]
-
-    @property
-    def healthy(self) -> bool:
-        """True when nothing failed."""
-        return all(c.level != "failed" for c in self.checks)
-
-
-def examine(home: Path) -> DoctorDocument:
+def examine(home: Path) -> tuple[Check, ...]:
     """Check interpreter, processor, memory, disk, SQLite, libraries, models and arithmetic. `home`: where `.luthier` is or will be."""
     checks = [_python(), _processor(), _memory(), _disk(home), _writable(home), _sqlite()]
     for extra, names in LIBRARIES.items():
         checks += [_library(name, extra) for name in names]
     checks += [_library(name, "report") for name in REPORT_LIBRARIES]
     checks += [_arithmetic(), _models()]
-    return DoctorDocument(checks=tuple(checks))
+    return tuple(checks)
 
 
 def _python() -> Check:

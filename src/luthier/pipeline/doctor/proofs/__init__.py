@@ -1,0 +1,1 @@
+"""The proofs of `luthier doctor`, one file each; the folder is the registry."""

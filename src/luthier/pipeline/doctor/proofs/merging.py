@@ -1,0 +1,57 @@
+"""Merging: the adapter added into the weights gives the answers of the adapter beside them.
+
+One decision: both sides are plain transformers and PEFT, so it is the adapter's files that are proven to merge, whichever
+program does it; the bound is that of an exact export.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from luthier.pipeline.doctor.document import Figure
+from luthier.pipeline.doctor.proof import Finding, Proof
+
+if TYPE_CHECKING:
+    from luthier.pipeline.doctor.subject import Subject
+
+
+class Merging(Proof):
+    """Logits of the short rows' answers before and after merging."""
+
+    kind: Literal["merging"] = "merging"
+    order: ClassVar[int] = 80
+    title: ClassVar[str] = "merged equals unmerged"
+    hurts: ClassVar[str] = "an exported model would answer otherwise than the one that was evaluated"
+
+    def __call__(self, subject: Subject) -> Finding:
+        import numpy as np
+
+        from luthier.core.errors import EngineRefused
+        from luthier.engine.export.fidelity import BOUNDS, Reading, answer_logits, compare, rounding
+        from luthier.engine.export.loading import load_tuned, merge
+
+        readings = [Reading(s.tokens, int(np.flatnonzero(s.weights)[0])) for s in subject.sequences]
+        model = load_tuned(Path(subject.base.result.folder), subject.checkpoint.path / "adapter")
+        beside = answer_logits(model, readings, _quiet)
+        try:
+            model = merge(model)
+        except EngineRefused as err:
+            return Finding(f"this method is never merged: {err}", applies=False)
+        found = compare(beside, answer_logits(model, readings, _quiet))
+        bound = BOUNDS["float32"]
+        figures = (
+            Figure(name="largest logit difference", value=found.max_logit_error, bound=rounding(found.largest_logit)),
+            Figure(name="mean KL, nats a token", value=found.mean_kl, bound=bound.kl),
+            Figure(
+                name="share of equal greedy tokens",
+                value=(found.equal_tokens + found.near_ties) / found.tokens,
+                bound=bound.greedy,
+                at_least=True,
+            ),
+        )
+        return Finding(f"{found.tokens} answer tokens of {found.prompts} rows, merged and beside the base", figures)
+
+
+def _quiet(done: int, total: int) -> None:
+    """Nobody watches: it takes seconds."""

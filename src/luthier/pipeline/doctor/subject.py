@@ -1,0 +1,196 @@
+"""What is proven on: a project's own model, a few of its own short rows, and the engines that training and evaluation load.
+
+One decision: a project that has not been trained gets an untrained adapter whose weights are moved by a seed, because an
+adapter that does nothing would let every proof about adapters pass; it goes through the same files as a trained one.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from luthier.core.artifacts import BaseModel, Checkpoint, Dataset, Prepared
+from luthier.core.execution import Execution
+from luthier.core.keys import file_sha256
+from luthier.core.ledger import read_ledger
+from luthier.core.records import Example
+from luthier.core.rows import choices_of, read_split
+from luthier.core.stage import Built
+from luthier.pipeline.project import Project
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from luthier.engine.contract import Engine, TokenSequence
+    from luthier.engine.predictor import Predictor
+    from luthier.engine.text.prepared import PreparedSplit
+    from luthier.engine.text.renderer import Renderer
+
+NUM_ROWS, MAX_TOKENS = 5, 2000
+"""Rows that the engines compute, and the most tokens that they have together."""
+MICRO_BATCH_TOKENS = 2048
+"""Stated, so that two engines of one proof never differ by the memory that happened to be free."""
+MOVED_BY = 0.02
+"""How far the weights of an untrained adapter are moved (standard deviation where they are 0, else relative)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredRow:
+    """A row of the project beside what is stored of it for training. `cut`: the length limit changed it."""
+
+    example: Example
+    sequence: TokenSequence
+    cut: bool
+
+
+@dataclass(frozen=True)
+class Subject:
+    """`checkpoint` is a trained one, or (when not `trained`) an untrained adapter in the same layout below `work`."""
+
+    model: str
+    trained: bool
+    project: Project
+    base: Built[BaseModel]
+    dataset: Built[Dataset]
+    prepared: Built[Prepared]
+    checkpoint: Built[Checkpoint]
+    work: Path
+
+    @property
+    def execution(self) -> Execution:
+        """The project's own, with the micro-batch stated."""
+        given = self.project.execution
+        return given if given.micro_batch_tokens != "auto" else given.model_copy(update={"micro_batch_tokens": MICRO_BATCH_TOKENS})
+
+    @cached_property
+    def renderer(self) -> Renderer:
+        """The one that training used."""
+        from luthier.engine.text.renderer import Renderer
+
+        return Renderer.load(self.prepared.path / "renderer")
+
+    @cached_property
+    def stored(self) -> dict[str, PreparedSplit]:
+        """Everything that is stored for training and for the validation loss, by split."""
+        from luthier.engine.text.prepared import read_prepared
+
+        return {split: read_prepared(self.prepared.path, split) for split in self.prepared.result.counts}
+
+    @cached_property
+    def stored_rows(self) -> tuple[StoredRow, ...]:
+        """Every stored sequence beside its row; a row that was split is there once for each piece."""
+        changed = {e.key for e in read_ledger(self.prepared.path / "ledger.jsonl") if e.step == "prepare" and e.fate == "changed"}
+        out = []
+        for split, stored in self.stored.items():
+            rows = {row.key: row for row in read_split(self.dataset, split)}
+            for key, sequence in zip(stored.keys, stored.sequences, strict=True):
+                whole = key.partition("#")[0]
+                out.append(StoredRow(rows[whole], sequence, whole in changed))
+        return tuple(out)
+
+    @cached_property
+    def rows(self) -> tuple[StoredRow, ...]:
+        """The shortest different training rows, whole ones if there are any: at most NUM_ROWS, and of MAX_TOKENS after the first two."""
+        training = self.stored_rows[: len(self.stored["train"].sequences)]
+        chosen: dict[bytes, StoredRow] = {}
+        tokens = 0
+        for row in sorted(training, key=lambda r: (r.cut, len(r.sequence.tokens))):
+            tokens += len(row.sequence.tokens)
+            if len(chosen) >= NUM_ROWS or (len(chosen) >= 2 and tokens > MAX_TOKENS):
+                break
+            chosen.setdefault(row.sequence.tokens.tobytes(), row)
+        return tuple(chosen.values())
+
+    @property
+    def sequences(self) -> list[TokenSequence]:
+        """The rows as the engines take them."""
+        return [row.sequence for row in self.rows]
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """What evaluation loads for the checkpoint, by the same function."""
+        from luthier.stages.evaluate.model import load_predictor
+
+        return load_predictor(self.checkpoint, self.execution, self.project.decoding(), choices_of(self.dataset))
+
+    @property
+    def engine(self) -> Engine:
+        """The project's engine with the adapter, as evaluation loads it."""
+        return self.predictor.engine
+
+    @cached_property
+    def untuned(self) -> Engine:
+        """The project's engine on the base alone."""
+        from luthier.engine.select import load_engine
+
+        return load_engine(Path(self.base.result.folder), None, self.execution, seed=0)
+
+    @cached_property
+    def twin(self) -> Engine:
+        """The slow twin with the adapter: plain transformers and PEFT, one row at a time."""
+        return self.with_adapter(self.execution.model_copy(update={"engine": "reference"}))
+
+    @cached_property
+    def twin_scores(self) -> list[np.ndarray]:
+        """The slow twin's log-probabilities of the rows' targets, float64 [num_targets] each."""
+        return self.twin.logprobs(self.sequences)
+
+    def with_adapter(self, execution: Execution) -> Engine:
+        """Another engine on the same model and adapter."""
+        from luthier.engine.export.loading import quiet_libraries
+        from luthier.engine.select import load_engine
+
+        with quiet_libraries():
+            return load_engine(Path(self.base.result.folder), None, execution, seed=0, adapter=self.checkpoint.path / "adapter")
+
+
+def untrained(project: Project, base: Built[BaseModel], prepared: Built[Prepared], work: Path) -> Built[Checkpoint]:
+    """An untrained adapter by the project's recipe, moved by its seed, in the layout of a trained one."""
+    from luthier.engine.select import load_engine
+    from luthier.engine.text.renderer import Renderer
+
+    recipe, folder = project.train, work / "untrained"
+    engine = load_engine(Path(base.result.folder), recipe.method.spec(), project.execution, recipe.seed)
+    move_weights(engine, recipe.seed)
+    shutil.copytree(prepared.path / "renderer", folder / "renderer", copy_function=shutil.copyfile)
+    engine.save_adapter(folder / "adapter", base.result.name)
+    result = Checkpoint(
+        base=base.result.name,
+        base_folder=base.result.folder,
+        base_sha256=base.result.weights_sha256,
+        method=recipe.method.model_dump(mode="json"),
+        renderer_hash=Renderer.load(folder / "renderer").hash,
+        engine=engine.name,
+        steps=0,
+        best_step=0,
+        best={},
+        stopped="never trained",
+        num_trainable=engine.num_trainable,
+        trained_tokens=0,
+        adapter_sha256=file_sha256(folder / "adapter" / "adapter_model.safetensors"),
+    )
+    return Built(stage="train", key="untrained", path=folder, result=result)
+
+
+def move_weights(engine: Engine, seed: int) -> None:
+    """Move every trainable weight a little, by seed, so that each of them has an effect and a gradient."""
+    import torch
+
+    state, generator = engine.state(), torch.Generator().manual_seed(seed)
+    for name in sorted(f"adapter.{n}" for n in engine.gradients()):
+        noise = torch.randn(state[name].shape, generator=generator).to(state[name].dtype) * MOVED_BY
+        state[name] = state[name] + (noise if not state[name].any() else noise * state[name])
+    engine.load_state(state)
+
+
+def stretches(sequence: TokenSequence) -> Iterator[tuple[int, int]]:
+    """(start, end) of each unbroken run of trained tokens."""
+    import numpy as np
+
+    trained = np.concatenate([[0], sequence.weights != 0, [0]]).astype(np.int8)
+    edges = np.flatnonzero(np.diff(trained))
+    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)

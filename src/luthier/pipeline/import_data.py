@@ -16,7 +16,7 @@ from typing import Any
 from luthier.core.errors import UserError
 from luthier.parts.sources.detect import claim_of
 from luthier.parts.sources.mapping import shown_mapping
-from luthier.pipeline.import_job import Job, Line
+from luthier.pipeline.import_job import Fate, Job, Line, shown
 from luthier.pipeline.init import NOT_TRAINED
 
 _DEFAULT = {"kind": "messages"}
@@ -43,7 +43,7 @@ def carry_base(job: Job, key: str) -> None:
     if embedded is not None:
         job.carry_as(key, "base", embedded, "the embedded model of that name" if embedded != name else "")
     elif (job.folder / name).is_dir() and not Path(name).is_absolute():
-        job.carry_as(key, "base", str((job.folder / name).resolve()), "a folder beside the job file")
+        job.carry_as(key, "base", Path(os.path.relpath(job.folder / name, job.out)).as_posix(), "a folder beside the job file")
     else:
         note = "" if Path(name).is_dir() else "from the hub: it must be safetensors, and `luthier models pull` fetches it"
         job.carry_as(key, "base", name, note)
@@ -59,23 +59,27 @@ def carry_files(job: Job, files: Sequence[DataFile], key: str) -> None:
         path, found = _place(job, file)
         mapping, why = (file.mapping, "") if file.mapping else _proposed(found) if found else (None, "the file is not here to look at")
         if chosen is not None and mapping is not None and mapping != chosen:
-            job.lines.append(
-                Line(file.key, file.path, "not carried", "", f"a project has one mapping ({chosen['kind']}), this file needs {mapping}")
-            )
+            _tell(job, file, "not carried", "", f"a project has one mapping ({chosen['kind']}), this file needs {mapping}")
             continue
         if mapping is None and chosen is None:
             note = f"its columns are not known ({why}): the mapping written is a stand-in, correct it"
-            job.lines.append(Line(file.key, file.path, "not carried", "data.mapping", note))
+            _tell(job, file, "not carried", "data.mapping", note)
         chosen = chosen or mapping
         entries.append({"path": path} | ({"split": file.split} if file.split != "any" else {}))
-        note = "" if found else "not a local file: fetch its rows and put them there"
-        job.lines.append(Line(file.key, file.path, "carried" if found else "not carried", f"data.files = {path}", note))
-    job.seen(*{f.key for f in files})
+        if found is None:
+            _tell(job, file, "not carried", f"data.files = {path}", "not a local file: fetch its rows and put them there")
+        else:
+            _tell(job, file, "carried" if path == file.path else "changed", f"data.files = {path}")
+    mapping = chosen or _DEFAULT
     job.put("data.files", entries)
-    job.put("data.mapping", chosen or _DEFAULT)
-    job.lines.append(Line("", "", "carried" if chosen else "default", f"data.mapping = {(chosen or _DEFAULT)['kind']}"))
-    if (chosen or _DEFAULT)["kind"] in NOT_TRAINED:
-        job.stop(files[0].key, f"rows of kind {(chosen or _DEFAULT)['kind']}: Luthier trains on rows with a prompt and an answer")
+    job.put("data.mapping", mapping)
+    job.lines.append(Line("", "", "default", f"data.mapping = {mapping['kind']}", "as the columns say" if chosen else "a stand-in"))
+    if mapping["kind"] in NOT_TRAINED:
+        job.stop(files[0].key, f"rows of kind {mapping['kind']}: Luthier trains on rows with a prompt and an answer")
+
+
+def _tell(job: Job, file: DataFile, fate: Fate, to: str, note: str = "") -> None:
+    job.lines.append(Line(job.paths.get(file.key, file.key), shown(file.path), fate, to, note))
 
 
 def _place(job: Job, file: DataFile) -> tuple[str, Path | None]:

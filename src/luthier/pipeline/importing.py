@@ -65,7 +65,7 @@ def import_job(path: Path, out: Path, kind: str = "auto") -> Imported:
     job.put("name", project_name[:100])
     job.put("objective", {"task": "chat", "goal": f"Say here what the model is for (imported from {path.name})."})
     importers()[name].carry(job)
-    job.finish()
+    job.finish(data)
     ordered = {k: job.project[k] for k in Project.model_fields if k in job.project}
     parse_config(Project, ordered, f"{path} as a project")
     try:
@@ -107,8 +107,8 @@ def _kind(data: dict[str, Any], kind: str, path: Path) -> str:
 
 
 def _text(project: dict[str, Any], job: Job, name: str, path: Path) -> str:
-    head = [f"# Imported from {path.name} ({name}). What was not carried over, and why:"]
-    head += [f"# - {line.key} = {line.value}: {line.note}" for line in job.lines if line.fate == "not carried"]
-    if len(head) == 1:
-        head = [f"# Imported from {path.name} ({name}): everything was carried over."]
-    return "\n".join(head) + "\n" + yaml.safe_dump(project, sort_keys=False, allow_unicode=True, width=120)
+    """The project file below the account of what it lacks; a comment is one line, whatever the foreign file's keys hold."""
+    lost = [f"- {line.key}{f' = {line.value}' if line.value else ''}: {line.note}" for line in job.lines if line.fate == "not carried"]
+    said = "What was not carried over, and why:" if lost else "Everything was carried over."
+    head = "".join(f"# {' '.join(text.split())}\n" for text in (f"Imported from {path.name} ({name}). {said}", *lost))
+    return head + yaml.safe_dump(project, sort_keys=False, allow_unicode=True, width=120)

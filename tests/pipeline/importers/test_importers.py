@@ -22,6 +22,7 @@ from luthier.pipeline.project import load_project
 from toy_project import toy_rows
 
 SAMPLES = Path(__file__).parent / "samples"
+CHAT = "path: data/support.jsonl, type: chat_template"
 TRAINABLE = ("axolotl.yml", "llamafactory.yaml", "trl.yaml", "unsloth.yaml", "openai-job.json")
 
 
@@ -59,27 +60,28 @@ def imported(workplace: Path, sample: str) -> tuple[dict[str, Any], dict[str, An
     return yaml.safe_load(out.read_text(encoding="utf-8")), {line.key: line for line in done.lines if line.key}
 
 
-def leaves(data: Any, above: str = "") -> list[str]:
-    """Dotted paths of every value in the sample."""
-    if not isinstance(data, dict):
-        return [above]
-    return [p for k, v in data.items() for p in leaves(v, f"{above}.{k}" if above else str(k))]
+def paths_of(data: Any, above: str = "") -> list[str]:
+    """Dotted paths of every value in the sample, also inside lists of mappings."""
+    if isinstance(data, dict):
+        return [p for k, v in data.items() for p in paths_of(v, f"{above}.{k}" if above else str(k))]
+    if isinstance(data, list) and any(isinstance(v, dict) for v in data):
+        return [p for i, v in enumerate(data) for p in paths_of(v, f"{above}.{i}")]
+    return [above]
 
 
 @pytest.mark.parametrize("sample", sorted(p.name for p in SAMPLES.iterdir()))
 def test_every_setting_of_a_sample_has_a_line_and_the_project_validates(workplace: Path, sample: str) -> None:
-    out = workplace / "luthier.yaml"
-    done = import_job(workplace / sample, out)
-    mentioned = {line.key.rsplit(".", 1)[-1] for line in done.lines} | {line.key for line in done.lines}
-    short = {"num_epochs": "num_train_epochs", "batch_size": "per_device_train_batch_size", "random_seed": "seed", "lora_r": "r"}
-    short |= {"gradient_checkpointing": "use_gradient_checkpointing", "model": "model_name"}
-    silent_when_off = {"max_steps", "validation_file", "val_set_size", "loss_type", "type", "strict", "stage", "n_epochs", "beta"}
-    for path in leaves(yaml.safe_load((workplace / sample).read_text(encoding="utf-8"))):
-        name = path.rsplit(".", 1)[-1]
-        top = path.split(".", 1)[0]
-        known = {name, short.get(name, name), path, top}
-        assert known & mentioned or name in silent_when_off, f"{path} was lost in silence"
-    assert all(line.note or line.to for line in done.lines if line.fate == "not carried")
+    done = import_job(workplace / sample, workplace / "luthier.yaml")
+    told = {line.key for line in done.lines}
+    paths = paths_of(yaml.safe_load((workplace / sample).read_text(encoding="utf-8")))
+    assert len(paths) >= 4
+    for path in paths:
+        steps = path.split(".")
+        assert told & {".".join(steps[:n]) for n in range(1, len(steps) + 1)}, f"{path} has no line"
+    assert all(line.note for line in done.lines if line.fate in ("not carried", "no effect"))
+    assert all(line.to for line in done.lines if line.fate in ("carried", "changed", "default"))
+    unknown = [line.key for line in done.lines if "not known to this importer" in line.note]
+    assert unknown == (["some_new_switch"] if sample == "axolotl-full.yml" else [])
 
 
 def test_axolotl(workplace: Path) -> None:
@@ -90,6 +92,8 @@ def test_axolotl(workplace: Path) -> None:
     assert (train["learning_rate"], train["batch_size"], train["epochs"]) == (2e-4, 8, 2)
     assert train["optimizer"] == {"kind": "adamw", "weight_decay": 0.01, "clip_norm": 0.5}
     assert train["schedule"] == {"kind": "cosine", "warmup_steps": 3}
+    assert (lines["micro_batch_size"].fate, lines["num_epochs"].fate, lines["adapter"].fate) == ("changed", "carried", "changed")
+    assert lines["datasets.0.message_property_mappings"].fate == "changed"
     assert project["data"] == {"files": [{"path": "data/support.jsonl"}], "mapping": {"kind": "messages", "messages": "messages"}}
     assert project["prepare"] == {"max_length": 256, "too_long": "drop"}
     assert project["split"]["validation"] == 0.1
@@ -128,16 +132,17 @@ def test_llamafactory_looks_the_data_set_up(workplace: Path) -> None:
     assert project["train"]["batch_size"] == 8
     assert project["split"]["max_rows"] == {"train": 1000}
     assert lines["trust_remote_code"].fate == "not carried"
-    assert lines["lora_alpha"].fate == "default"
+    assert "lora_alpha" not in lines
 
 
 def test_trl(workplace: Path) -> None:
-    project, _ = imported(workplace, "trl.yaml")
+    project, lines = imported(workplace, "trl.yaml")
     assert project["data"]["mapping"]["kind"] == "prompt_completion"
     assert project["train"]["method"]["targets"] == ["q_proj", "v_proj"]
     assert project["train"]["optimizer"]["betas"] == [0.9, 0.95]
     assert project["train"]["schedule"] == {"kind": "constant", "warmup_ratio": 0.03}
     assert project["train"]["seed"] == 7
+    assert lines["completion_only_loss"].fate == "no effect"
 
 
 def test_unsloth_in_sections_and_flat(workplace: Path) -> None:
@@ -145,7 +150,8 @@ def test_unsloth_in_sections_and_flat(workplace: Path) -> None:
     assert project["train"]["method"]["rslora"] is True
     assert (project["train"]["method"]["rank"], project["train"]["epochs"], project["train"]["seed"]) == (32, 3, 3407)
     assert project["data"]["mapping"] == {"kind": "sharegpt"}
-    assert lines["hub_token"].value == "(hidden)"
+    assert lines["logging.hf_token"].value == "(hidden)"
+    assert lines["lora.lora_r"].to == "train.method.rank"
     assert "hf_not" not in (workplace / "unsloth.yaml.luthier.yaml").read_text(encoding="utf-8")
     flat, _ = imported(workplace, "unsloth-cli.yaml")
     assert (flat["train"]["steps"], flat["train"]["batch_size"]) == (400, 8)
@@ -161,6 +167,108 @@ def test_openai(workplace: Path) -> None:
     assert done.untrainable == ("dpo fine-tuning",)
 
 
+def written(folder: Path, name: str, text: str) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """(project, lines by key, text of the project file) of a job file with this text."""
+    (folder / name).write_text(text, encoding="utf-8")
+    out = folder / f"{name}.luthier.yaml"
+    done = import_job(folder / name, out)
+    file = out.read_text(encoding="utf-8")
+    return yaml.safe_load(file), {line.key: line for line in done.lines if line.key}, file
+
+
+def test_defaults_that_change_the_training_are_written_out(workplace: Path) -> None:
+    """Axolotl warms up over 3 % of the steps, TRL's LoRA is on q and v, Unsloth's two forms differ in rank and length."""
+    data = "datasets: [{path: data/support.jsonl, type: chat_template}]"
+    axolotl, _, _ = written(workplace, "a.yml", f"base_model: x/y\nsequence_len: 64\nadapter: lora\n{data}\n")
+    assert axolotl["train"]["schedule"] == {"kind": "cosine", "warmup_ratio": 0.03}
+    assert axolotl["train"]["optimizer"]["clip_norm"] == 1.0
+    assert axolotl["prepare"]["too_long"] == "drop"
+    trl, _, file = written(workplace, "t.yaml", "model_name_or_path: x/y\ndataset_name: data/pairs.jsonl\nuse_peft: true\n")
+    assert trl["train"]["method"]["targets"] == ["q_proj", "v_proj"]
+    assert (trl["train"]["learning_rate"], trl["train"]["batch_size"], trl["train"]["epochs"]) == (2e-5, 8, 3.0)
+    assert "dropout" in trl["train"]["method"] or "default is 0.05" in file
+    factory, _, _ = written(workplace, "l.yaml", "model_name_or_path: x/y\ndataset: support_alpaca\nfinetuning_type: lora\n")
+    assert factory["train"]["schedule"]["kind"] == "linear"
+    sections, _, _ = written(
+        workplace, "u.yaml", "model: x/y\ndata: {local_dataset: [data/turns.jsonl]}\ntraining: {training_type: lora}\n"
+    )
+    assert (sections["train"]["method"]["rank"], sections["train"]["epochs"]) == (64, 3)
+    assert sections["train"]["schedule"]["warmup_steps"] == 5
+    flat, _, _ = written(workplace, "f.yaml", "model_name: x/y\ndataset: data/turns.jsonl\nmax_seq_length: 64\n")
+    assert (flat["train"]["method"]["rank"], flat["train"]["steps"]) == (16, 400)
+
+
+def test_settings_that_mean_another_thing_are_told_apart(workplace: Path) -> None:
+    base = "model_name_or_path: x/y\ndataset_name: data/pairs.jsonl\nuse_peft: true\n"
+    whole, lines, _ = written(workplace, "1.yaml", base + "max_length: null\nloss_type: chunked_nll\n")
+    assert "max_length" not in whole.get("prepare", {})
+    assert (lines["max_length"].fate, lines["loss_type"].fate) == ("carried", "no effect")
+    left, _, _ = written(workplace, "2.yaml", base + "truncation_mode: keep_end\n")
+    assert left["prepare"]["too_long"] == "cut_start"
+    _, lines, _ = written(workplace, "3.yaml", base + "loss_type: dft\nlr_scheduler_kwargs: {min_lr_rate: 0.1, num_cycles: 2}\n")
+    assert "cannot be trained" in lines["loss_type"].note
+    assert (lines["lr_scheduler_kwargs.min_lr_rate"].fate, lines["lr_scheduler_kwargs.num_cycles"].fate) == ("carried", "not carried")
+    share, _, _ = written(workplace, "4.yaml", base + "warmup_steps: 0.1\nwarmup_ratio: 0.5\n")
+    assert share["train"]["schedule"]["warmup_ratio"] == 0.1
+    rows = "base_model: x/y\nsequence_len: 64\nadapter: lora\nbatch_size: 24\nmicro_batch_size: 2\nval_set_size: 20.0\n"
+    sized, lines, _ = written(
+        workplace, "5.yaml", rows + "datasets: [{path: data/support.jsonl, type: chat_template, split: 'train[:10%]'}]\n"
+    )
+    assert (sized["train"]["batch_size"], sized["split"]["validation"]) == (24, 20)
+    assert lines["datasets.0.split"].fate == "not carried"
+
+
+def test_dataset_info_of_llamafactory(workplace: Path) -> None:
+    info = {
+        "chat": {"file_name": "support.jsonl", "formatting": "openai", "columns": {"messages": "messages"}, "tags": {"role_tag": "role"}},
+        "film": {"file_name": "support.jsonl", "formatting": "sharegpt", "columns": {"messages": "messages", "videos": "videos"}},
+        "odd": {"file_name": "turns.jsonl", "formatting": "sharegpt", "tags": {"user_tag": "customer"}},
+        "part": {"file_name": "alpaca.jsonl", "num_samples": 5},
+    }
+    (workplace / "data" / "dataset_info.json").write_text(json.dumps(info), encoding="utf-8")
+    job = "model_name_or_path: x/y\nfinetuning_type: lora\ncutoff_len: 64\ndataset: "
+    chat, _, _ = written(workplace, "chat.yaml", job + "chat\n")
+    assert chat["data"]["mapping"] == {"kind": "messages", "messages": "messages"}
+    (workplace / "film.yaml").write_text(job + "film\n", encoding="utf-8")
+    assert "pictures, film or sound" in import_job(workplace / "film.yaml", workplace / "film.luthier.yaml").untrainable[0]
+    with pytest.raises(UserError, match="user_tag must be human or user"):
+        written(workplace, "odd.yaml", job + "odd\n")
+    assert "num_samples: 5" in written(workplace, "part.yaml", job + "part\n")[2]
+
+
+def test_credentials_are_never_shown_and_a_key_cannot_write_lines(workplace: Path) -> None:
+    secret = "sk-proj-abcdefghijklmnop"
+    text = (
+        "base_model: x/y\nsequence_len: 64\nmicro_batch_size: 1\nadapter: lora\n"
+        "datasets: [{path: data/support.jsonl, type: chat_template}]\n"
+        f"comet_api_key: {secret}\nhf_token: {secret}\nenv: {{HF_TOKEN: {secret}, OTHER: {secret}}}\nsome_url: https://me:{secret}@host/x\n"
+        f"swanlab_lark_secret: {secret}\nnotes: the key is {secret}\n"
+        '"odd\\nbase: evil": 1\n'
+    )
+    project, lines, file = written(workplace, "s.yml", text)
+    assert secret not in file
+    assert secret not in repr(lines)
+    assert lines["hf_token"].value == lines["env.OTHER"].value == "(hidden)"
+    assert project["base"] == "x/y"
+
+
+def test_a_base_beside_the_job_is_named_from_the_project(workplace: Path, learner_base: Path) -> None:
+    (workplace / "models").symlink_to(learner_base.parent)
+    (workplace / "out").mkdir()
+    text = f"base_model: models/{learner_base.name}\nsequence_len: 64\nadapter: lora\ndatasets: [{{{CHAT}}}]\n"
+    (workplace / "b.yml").write_text(text, encoding="utf-8")
+    import_job(workplace / "b.yml", workplace / "out" / "luthier.yaml")
+    project = load_project(workplace / "out" / "luthier.yaml")
+    assert project.base == f"../models/{learner_base.name}"
+    assert project.data.files[0].path == "../data/support.jsonl"
+
+
+def test_an_open_model_of_an_openai_job_is_the_base(workplace: Path) -> None:
+    job = {"model": "HuggingFaceTB/SmolLM2-135M-Instruct", "training_file": "data/support.jsonl"}
+    project, lines, _ = written(workplace, "o.json", json.dumps(job))
+    assert (project["base"], lines["model"].fate) == ("smollm2-135m-instruct", "changed")
+
+
 @pytest.mark.parametrize("sample", TRAINABLE)
 def test_each_result_trains(workplace: Path, sample: str, learner_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
@@ -168,8 +276,14 @@ def test_each_result_trains(workplace: Path, sample: str, learner_base: Path, mo
     done = runner.invoke(app, ["import", sample, "--json"])
     assert done.exit_code == 0, done.output
     toy = [f"base={learner_base}", "train.steps=2", "train.epochs=null", "train.evaluations=1", "train.train_sample=0"]
-    trained = runner.invoke(app, ["train", *toy, "split.test=4", "split.validation=4", "execution.threads=1"])
+    sizes = ["split.test=4", "split.validation=4", "execution.threads=1"]
+    planned = runner.invoke(app, ["plan", *toy, *sizes])
+    assert planned.exit_code == 0, planned.output
+    trained = runner.invoke(app, ["train", *toy, *sizes, "--json"])
     assert trained.exit_code == 0, trained.output
+    document = json.loads(trained.stdout)
+    assert document["checkpoint"]["steps"] == 2
+    assert (Path(document["folder"]) / "adapter" / "adapter_model.safetensors").is_file()
 
 
 def test_wrong_files_get_one_clear_message(workplace: Path) -> None:

@@ -16,14 +16,26 @@ from luthier.pipeline.import_job import Job, shown
 
 NAME = "llamafactory"
 _OWN = ("stage", "finetuning_type", "cutoff_len", "dataset", "template", "lora_target", "dataset_dir", "val_size", "lora_rank")
-_LORA = trainer.Names("lora_rank", "lora_alpha", "lora_dropout", "lora_target")
+_LORA = trainer.Lora("lora_rank", "lora_alpha", "lora_dropout", "lora_target")
+_TAGS = {
+    "content_tag": ("value", "content"), "user_tag": ("human", "user"), "assistant_tag": ("gpt", "assistant"),
+    "system_tag": ("system",), "observation_tag": ("observation", "tool"), "function_tag": ("function_call",),
+}  # fmt: skip
 _NO_EFFECT = (
     "dataset_dir",
+    "media_dir",
+    "cache_dir",
+    "use_unsloth",
+    "use_unsloth_gc",
+    "enable_liger_kernel",
+    "disable_gradient_checkpointing",
+    "eval_on_each_dataset",
+    "compute_accuracy",
+    "hf_hub_token",
     "streaming",
     "ray_run_name",
     "include_num_input_tokens_seen",
     "use_fast_tokenizer",
-    "flash_attn",
     "upcast_layernorm",
 )
 _STAGES = {
@@ -56,14 +68,15 @@ def carry(job: Job) -> None:
     job.add("prepare.too_long", "cut_end", "as LLaMA-Factory, which cuts at cutoff_len")
     job.carry("seed", "train.seed", 42, "LLaMA-Factory's default")
     if isinstance(job.get("max_samples"), int):
-        job.carry_as("max_samples", "split.max_rows", {"train": job.get("max_samples")})
+        note = "of the training rows together; LLaMA-Factory takes the first ones of each data set"
+        job.carry_as("max_samples", "split.max_rows", {"train": job.get("max_samples")}, note)
     _rest(job)
 
 
 def _method(job: Job) -> None:
-    stage, kind = job.get("stage", "pt"), job.get("finetuning_type", "lora")
+    stage, kind = job.get("stage", "sft"), job.get("finetuning_type", "lora")
     if stage == "sft":
-        job.carry_as("stage", "objective.task", "chat", "supervised fine-tuning")
+        job.ignore(("stage",), "supervised fine-tuning is what a project does")
     else:
         job.stop("stage", _STAGES.get(str(stage), f"the stage {stage}"))
     if kind == "full":
@@ -71,13 +84,14 @@ def _method(job: Job) -> None:
     elif kind != "lora":
         job.stop("finetuning_type", f"{kind}: the project trains LoRA instead")
     else:
-        trainer.carry_lora(job, _LORA, 8, None)
+        trainer.carry_lora(job, _LORA)
         job.carry_as("finetuning_type", "train.method.kind", "lora") if job.get("finetuning_type") else None
-    for key in ("quantization_bit", "quantization_method"):
+    for key in ("quantization_bit", "quantization_method", "quantization_type", "double_quantization"):
         trainer.carry_quantised(job, key)
-    for key in ("image_max_pixels", "video_max_pixels", "freeze_vision_tower"):
-        if job.get(key):
-            job.stop(key, "pictures and film")
+    for key in ("image_max_pixels", "video_max_pixels", "video_fps", "video_maxlen", "freeze_vision_tower", "freeze_multi_modal_projector"):
+        job.leave(key, "of pictures and film, which a project has none of")
+    for key in ("pref_beta", "pref_loss", "pref_ftx", "simpo_gamma", "kto_chosen_weight", "kto_rejected_weight", "reward_model"):
+        job.leave(key, "belongs to preference training")
 
 
 def _files(job: Job) -> list[DataFile]:
@@ -87,7 +101,7 @@ def _files(job: Job) -> list[DataFile]:
     for key, split in (("dataset", "any"), ("eval_dataset", "validation")):
         listed = job.get(key, [])
         for name in [n.strip() for n in listed.split(",")] if isinstance(listed, str) else listed:
-            files.append(_file(str(name), info.get(name), folder, split, key))
+            files.append(_file(job, str(name), info.get(name), (folder, split, key)))
     return files
 
 
@@ -99,9 +113,15 @@ def _info(job: Job, folder: Path) -> dict[str, Any]:
     return read_object(found / "dataset_info.json") if found else {}
 
 
-def _file(name: str, entry: Any, folder: Path, split: str, key: str) -> DataFile:
+def _file(job: Job, name: str, entry: Any, place: tuple[Path, str, str]) -> DataFile:
+    """A data set by its entry in dataset_info.json (None: there is none). place: (folder, split, key of the job)."""
+    folder, split, key = place
     if entry is None:
         return DataFile(name, None, split, key)
+    if isinstance(entry, dict) and any((entry.get("columns") or {}).get(c) for c in ("images", "videos", "audios")):
+        job.stop(key, f"{name} has pictures, film or sound")
+    if isinstance(entry, dict):
+        _account(job, name, entry, key)
     if not isinstance(entry, dict):
         raise UserError("an entry of dataset_info.json must be an object", shown(entry), name)
     if "file_name" in entry:
@@ -111,6 +131,18 @@ def _file(name: str, entry: Any, folder: Path, split: str, key: str) -> DataFile
     return DataFile(path, _mapping(entry), split, key)
 
 
+def _account(job: Job, name: str, entry: dict[str, Any], key: str) -> None:
+    """Lines for what an entry of dataset_info.json asks for beyond its file and columns."""
+    for field in ("num_samples", "subset", "folder"):
+        if entry.get(field):
+            job.line(key, "not carried", "", f"{field}: {shown(entry[field])} of {name}: cut the file yourself")
+    if entry.get("split", "train") != "train":
+        job.line(key, "not carried", "", f"split: {shown(entry['split'])} of {name}: cut the file yourself")
+    for tag, value in (entry.get("tags") or {}).items():
+        if value not in _TAGS.get(tag, (value,)):
+            raise UserError(f"{tag} must be {' or '.join(_TAGS[tag])}", shown(value), name, "rename it in the data file")
+
+
 def _mapping(entry: dict[str, Any]) -> dict[str, Any]:
     """`formatting` and `columns` of dataset_info.json as a mapping."""
     columns, tags = entry.get("columns") or {}, entry.get("tags") or {}
@@ -118,9 +150,9 @@ def _mapping(entry: dict[str, Any]) -> dict[str, Any]:
         return {"kind": "preference", "chosen": columns.get("chosen", "chosen"), "rejected": columns.get("rejected", "rejected")}
     if columns.get("kto_tag"):
         return {"kind": "kto", "label": columns["kto_tag"]}
-    if entry.get("formatting", "alpaca") == "sharegpt":
+    if entry.get("formatting", "alpaca") in ("sharegpt", "openai"):
         if tags.get("role_tag") == "role":
-            return {"kind": "messages", "messages": columns.get("messages", "messages")}
+            return {"kind": "messages", "messages": columns.get("messages", "conversations")}
         return {"kind": "sharegpt", "conversations": columns.get("messages", "conversations")}
     mapping = {"kind": "alpaca", "instruction": columns.get("prompt", "instruction"), "output": columns.get("response", "output")}
     return mapping | {
@@ -135,7 +167,14 @@ def _rest(job: Job) -> None:
     job.leave("train_on_prompt", "Luthier trains on answers only")
     if job.get("mask_history"):
         job.carry_as("mask_history", "prepare.train_on", "last")
-    job.leave("loraplus_lr_ratio", "one learning rate for A and B")
+    else:
+        job.leave("mask_history", "")
+    for key in ("pissa_init", "pissa_convert"):
+        job.leave(key, "LoRA starts from PEFT's usual weights")
+    job.leave("default_system", "put it into data.prompt.system")
+    job.leave("tool_format", "Luthier uses the model's own chat template")
+    for key in ("use_galore", "use_apollo", "use_badam", "use_adam_mini", "use_muon", "use_dft_loss", "use_asft_loss", "use_eaft_loss"):
+        job.leave(key, "another optimiser or loss than the project has")
     job.leave("additional_target", "only LoRA matrices are trained")
     job.leave("adapter_name_or_path", "training starts from a fresh adapter")
     job.ignore(_NO_EFFECT)

@@ -6,15 +6,17 @@ is an id of their storage must be downloaded, one that is a local file is used.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from luthier.core.errors import UserError
 from luthier.pipeline import import_trainer as trainer
-from luthier.pipeline.import_data import DataFile, carry_files
+from luthier.pipeline.import_data import DataFile, carry_base, carry_files
 from luthier.pipeline.import_job import Job
 
 NAME = "openai"
 _OWN = ("training_file", "validation_file", "hyperparameters", "method", "suffix", "object", "fine_tuned_model")
+_CLOSED = re.compile(r"(ft:)?(gpt|o\d|davinci|babbage|curie|ada|chatgpt)\b")
 _BASE = "smollm2-135m-instruct"
 _REPLY = (
     "object", "id", "created_at", "finished_at", "fine_tuned_model", "organization_id", "result_files", "status", "trained_tokens", "error",
@@ -29,23 +31,26 @@ def fits(data: dict[str, Any]) -> int:
 
 def carry(job: Job) -> None:
     """Everything that a project has a place for."""
-    job.leave("model", f"a closed model: {_BASE} is the base instead, choose your own")
-    job.put("base", _BASE)
+    if _CLOSED.match(str(job.get("model", "gpt"))):
+        job.leave("model", f"a closed model: {_BASE} is the base instead, choose your own")
+        job.put("base", _BASE)
+    else:
+        carry_base(job, "model")
     carry_files(job, _files(job), "training_file")
     kind = job.get("method.type", "supervised")
     if kind != "supervised":
         job.stop("method.type", f"{kind} fine-tuning")
-        job.seen(f"method.{kind}")
+        job.line(f"method.{kind}", "not carried", "", f"belongs to {kind} fine-tuning")
     else:
-        job.seen("method.type")
+        job.ignore(("method.type",), "supervised fine-tuning is what a project does")
     for section in ("hyperparameters", "method.supervised.hyperparameters"):
         _hyperparameters(job, section)
     if "epochs" not in job.project.get("train", {}):
         job.add("train.epochs", 3, "the number of epochs is chosen by the service; 3 is its usual choice")
-    trainer.carry_validation(job, "val_size")
+    trainer.carry_validation(job, None)
     job.add("train.method", {"kind": "lora", "rank": 16}, "how the service trains is not published")
     job.carry("seed", "train.seed")
-    job.leave("suffix", "the project's name says it") if job.get("suffix") else None
+    job.leave("suffix", "the project's name says it")
     job.ignore(_REPLY, "says what the service did with the job")
 
 

@@ -1,6 +1,7 @@
-"""Unsloth's settings: the flat names of its command line (`r`, `max_seq_length`, `random_state`), or sections of a training config.
+"""Unsloth's settings: sections of its training config (`model`, `data`, `training`, `lora`), or the flat names of its older command line.
 
-One decision: a file in sections (`model`, `data`, `training`, `lora`) is read through the same names, each under its section.
+One decision: the two forms have different defaults (rank 64 and 3 epochs; rank 16 and 400 steps), so each has its own table;
+sections are read through the flat names, and every line still names the place in the file.
 """
 
 from __future__ import annotations
@@ -13,26 +14,20 @@ from luthier.pipeline.import_job import Job
 
 NAME = "unsloth"
 _FLAT = ("r", "model_name", "max_seq_length", "random_state", "load_in_4bit", "use_gradient_checkpointing", "loftq_config", "save_method")
-_SECTIONS = ("model", "data", "training", "lora")
+_SECTIONS = ("data", "training", "lora", "logging")
 _ALIASES = {
-    "model": "model_name", "data.dataset": "dataset", "data.local_dataset": "local_dataset", "data.format_type": "format_type",
-       "training.training_type": "training_type", "training.num_epochs": "num_train_epochs",
-    "training.batch_size": "per_device_train_batch_size",
-    "training.random_seed": "seed", "training.train_on_completions": "train_on_completions", "lora.lora_r": "r",
-    "training.gradient_checkpointing": "use_gradient_checkpointing", "training.optimizer": "optim", "lora.rank": "r",
+    "model": "model_name", "training.num_epochs": "num_train_epochs", "training.batch_size": "per_device_train_batch_size",
+    "training.random_seed": "seed", "lora.lora_r": "r", "training.gradient_checkpointing": "use_gradient_checkpointing",
 }  # fmt: skip
+_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+_NAMES = ("r", "lora_alpha", "lora_dropout", "target_modules")
+_LORA_IN_SECTIONS = trainer.Lora(*_NAMES, default_rank=64, default_alpha=16, default_targets=_LINEAR)
+_LORA_FLAT = trainer.Lora(*_NAMES, default_rank=16, default_alpha=16, default_targets=_LINEAR)
+_FLAT_STEPS, _EPOCHS_IN_SECTIONS, _WARMUP_STEPS = 400, 3, 5
 _SAVING = (
-    "save_model",
-    "save_path",
-    "save_method",
-    "save_gguf",
-    "quantization",
-    "push_model",
-    "push_gguf",
-    "hub_path",
-    "hub_token",
-    "logging",
-)
+    "save_model", "save_path", "save_method", "save_gguf", "quantization", "push_model", "push_gguf", "hub_path", "hub_token",
+    "enable_wandb", "wandb_token", "hf_token", "enable_tensorboard", "tensorboard_dir",
+)  # fmt: skip
 _FORMATS = {"alpaca": {"kind": "alpaca"}, "sharegpt": {"kind": "sharegpt"}, "chatml": {"kind": "messages"}}
 
 
@@ -44,44 +39,63 @@ def fits(data: dict[str, Any]) -> int:
 
 def carry(job: Job) -> None:
     """Everything that a project has a place for."""
-    job.data = _flat(job.data)
+    in_sections = any(isinstance(job.data.get(s), dict) for s in _SECTIONS)
+    _flatten(job)
     carry_base(job, "model_name")
     carry_files(job, _files(job), "dataset")
-    if job.get("training_type", "lora") == "full" or job.get("full_finetuning"):
-        trainer.carry_full(job, "training_type" if job.get("training_type") else "full_finetuning")
-    else:
-        names = trainer.Names("r", "lora_alpha", "lora_dropout", "target_modules")
-        trainer.carry_lora(job, names, 16, 16)
-        job.ignore(("training_type",), "LoRA is what the project trains")
-    for key in ("load_in_4bit", "load_in_8bit"):
-        trainer.carry_quantised(job, key)
+    _method(job, _LORA_IN_SECTIONS if in_sections else _LORA_FLAT)
     job.carry("learning_rate", "train.learning_rate", 2e-4, "Unsloth's default")
     trainer.carry_optimiser(job, "optim", "adamw_8bit", ("weight_decay", 0.01))
-    trainer.carry_schedule(job, "lr_scheduler_type", "linear")
-    trainer.carry_length(job, "num_train_epochs", 1.0)
+    trainer.carry_schedule(job, "lr_scheduler_type", "linear", ("warmup_steps", _WARMUP_STEPS))
+    if in_sections or job.get("max_steps") is not None or job.get("num_train_epochs") is not None:
+        trainer.carry_length(job, "num_train_epochs", _EPOCHS_IN_SECTIONS)
+    else:
+        job.add("train.steps", _FLAT_STEPS, "Unsloth's default")
     trainer.carry_batch(job, "per_device_train_batch_size", 2, default_accumulation=4)
-    trainer.carry_validation(job, "val_size")
-    trainer.carry_early_stopping(job, "early_stopping_patience")
+    trainer.carry_validation(job, None)
+    job.add("train.early_stopping", None, "Unsloth trains to the end")
     job.carry("max_seq_length", "prepare.max_length", 2048, "Unsloth's default")
     job.add("prepare.too_long", "cut_end", "as Unsloth, which cuts at max_seq_length")
     job.carry("seed", "train.seed", 3407, "Unsloth's default")
     _rest(job)
 
 
-def _flat(data: dict[str, Any]) -> dict[str, Any]:
-    """Sections opened: `training.learning_rate` -> `learning_rate`, with Unsloth's flat names."""
+def _flatten(job: Job) -> None:
+    """Sections opened: `training.learning_rate` is read as `learning_rate`, with Unsloth's flat names."""
     out: dict[str, Any] = {}
-    for key, value in data.items():
-        if isinstance(value, dict) and key in (*_SECTIONS, "logging"):
-            for name, inner in value.items():
-                out[_ALIASES.get(f"{key}.{name}", str(name))] = inner
-        else:
-            out[_ALIASES.get(str(key), str(key))] = value
-    return out
+    for key, value in job.data.items():
+        inner = value if isinstance(value, dict) and key in _SECTIONS else {"": value}
+        for name, one in inner.items():
+            path = f"{key}.{name}" if name else str(key)
+            flat = _ALIASES.get(path, str(name) or str(key))
+            out[flat], job.paths[flat] = one, path
+    job.data = out
+
+
+def _method(job: Job, names: trainer.Lora) -> None:
+    if job.get("training_type", "lora") == "full" or job.get("full_finetuning"):
+        trainer.carry_full(job, "training_type" if job.get("training_type") else "full_finetuning")
+        job.ignore((*_NAMES, "use_rslora", "use_dora", "use_loftq"), "LoRA is not trained in this job")
+    else:
+        trainer.carry_lora(job, names)
+        job.ignore(("training_type", "full_finetuning"), "LoRA is what the project trains")
+        for key in ("use_loftq", "loftq_config", "init_lora_weights"):
+            job.leave(key, "LoRA starts from PEFT's usual weights")
+    for key in ("load_in_4bit", "load_in_8bit"):
+        trainer.carry_quantised(job, key)
+    if job.get("bias") == "none":
+        job.ignore(("bias",), "no bias is trained")
+    else:
+        job.leave("bias", "only LoRA matrices are trained")
 
 
 def _files(job: Job) -> list[DataFile]:
-    mapping = _FORMATS.get(str(job.get("format_type", "")))
+    form = str(job.get("format_type", ""))
+    mapping = _FORMATS.get(form)
+    if mapping:
+        job.carry_as("format_type", "data.mapping", mapping, "asked through the model's chat template")
+    else:
+        job.ignore(("format_type",), "the columns tell")
     local, named = job.get("local_dataset"), job.get("dataset")
     paths = [(p, "local_dataset") for p in (local if isinstance(local, list) else [local] if local else [])]
     paths += [(named, "dataset")] if named else []
@@ -89,12 +103,22 @@ def _files(job: Job) -> list[DataFile]:
 
 
 def _rest(job: Job) -> None:
-    if job.get("train_on_completions") is False:
-        job.leave("train_on_completions", "off")
-    job.ignore(("train_on_completions", "format_type", "raw_text_file"), "Luthier trains on answers only")
-    job.leave("loftq_config", "LoRA starts from PEFT's usual weights")
-    if job.get("bias") not in (None, "none"):
-        job.leave("bias", "only LoRA matrices are trained")
-    job.ignore(("bias", "random_state", "use_gradient_checkpointing", "layer_replication"))
-    job.ignore(_SAVING, "`luthier export` writes the formats")
+    note = "Luthier trains on answers only"
+    if job.get("train_on_completions"):
+        job.ignore(("train_on_completions",), note)
+    elif job.get("train_on_completions") is False:
+        job.line("train_on_completions", "not carried", "", f"{note}: Unsloth would train on the prompts too")
+    else:
+        job.add("prepare.train_on", "answers", "Unsloth trains on prompts too unless told otherwise; Luthier on answers only")
+    if job.get("raw_text_file"):
+        job.stop("raw_text_file", "continued pre-training on raw text")
+    for key in ("finetune_language_layers", "finetune_attention_modules", "finetune_mlp_modules"):
+        if job.get(key) is False:
+            job.line(key, "not carried", "", "name the layers in train.method.targets")
+        else:
+            job.ignore((key,), "the targets say which layers")
+    job.ignore(("finetune_vision_layers", "vision_all_linear"), "a text model has no vision layers")
+    job.ignore(("random_state", "use_gradient_checkpointing", "layer_replication"))
+    job.ignore(_SAVING, "logging, and formats that `luthier export` writes")
+    job.ignore(("chunk_size", "stride"), "of raw text only")
     trainer.carry_rest(job)

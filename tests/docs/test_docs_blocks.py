@@ -14,15 +14,18 @@ from typing import Any
 import pytest
 import yaml
 from doc_blocks import REPO, Block, all_blocks, blocks_of, commands_of, documents
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
+from fine_tuning_server import KEY, Server, serving
 from luthier.cli.main import app
 from luthier.core.config import parse_config, parse_yaml
 from luthier.pipeline.project import Project
+from luthier.stages.train.remote_client import Client
 from toy_project import toy_rows, toy_settings
 
 ANSWERS = ("run", "compare")
 """Verbs whose exit code 1 is an answer and not a failure."""
+REMOTE = "https://api.example.com/v1"
 BLOCKS = all_blocks("yaml")
 PAGES = [p for p in documents() if any(b.language in ("python", "console", "bash") for b in blocks_of(p))]
 
@@ -70,12 +73,20 @@ def _session(block: Block, settings: dict[str, Any], monkeypatch: pytest.MonkeyP
             continue
         if needs_real_model:
             continue
-        result = CliRunner().invoke(app, words[1:])
+        result = _on_a_server(words[1:], monkeypatch) if REMOTE in words else CliRunner().invoke(app, words[1:])
         allowed = (0, 1) if words[1] in ANSWERS else (0,)
         assert result.exit_code in allowed, f"{block}: {' '.join(words)} ended with {result.exit_code}\n{result.output}"
         if words[1] == "init":
             for file in Path(words[2]).glob("luthier*.yaml"):
                 _point_at_toy(file, settings)
+
+
+def _on_a_server(words: list[str], monkeypatch: pytest.MonkeyPatch) -> Result:
+    """The command with the address of the documentation replaced by a small server that offers every model."""
+    monkeypatch.setattr(Client, "pause", lambda self, seconds: None)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with serving(Server(models=tuple(words))) as server:
+        return CliRunner().invoke(app, [server.url if w == REMOTE else w for w in words])
 
 
 def _point_at_toy(file: Path, settings: dict[str, Any]) -> None:

@@ -60,6 +60,16 @@ class TrainDocument(Document):
     checkpoint: dict[str, Any]
 
 
+class RemoteTrainDocument(Document):
+    """`luthier train --on URL --json`."""
+
+    kind: Literal["train_remote"] = "train_remote"
+    key: str
+    folder: str
+    cached: bool
+    remote: dict[str, Any]
+
+
 class ProfilePart(pydantic.BaseModel):
     """One part of a step. `limit_ms`: its unavoidable FLOPs at the measured rate of matrix products, or null."""
 

@@ -10,6 +10,7 @@ import typer
 
 from luthier.cli.options import DEFAULT, File, Json, Overrides, Reason, Wait
 from luthier.cli.process import emit, guard, say, stoppable
+from luthier.cli.remote import KeyEnv, On, RemoteModelName, show_remote
 
 
 def run(overrides: Overrides = None, file: File = DEFAULT, wait: Wait = False, reason: Reason = None, json: Json = False) -> None:
@@ -64,15 +65,27 @@ def train(
     wait: Wait = False,
     profile: Profile = False,
     profile_steps: Steps = 3,
+    on: On = None,
+    remote_model: RemoteModelName = None,
+    key_env: KeyEnv = "OPENAI_API_KEY",
     json: Json = False,
 ) -> None:
     """Train only: everything up to the adapter, nothing sealed is touched."""
 
     def verb() -> int:
         from luthier.cli.documents import TrainDocument
+        from luthier.core.errors import UserError
         from luthier.pipeline.workspace import Workspace
 
         workspace = Workspace.open(file, tuple(overrides or ()))
+        if on is None and remote_model is not None:
+            raise UserError("--remote-model belongs to --on", remote_model, "--remote-model", "the local base is `base=NAME`")
+        if on is not None and profile:
+            raise UserError("a profile is of this machine", "--profile with --on", "--profile", "leave one of them out")
+        if on is not None:
+            from luthier.pipeline.remote import RemoteOptions
+
+            return show_remote(workspace, RemoteOptions(on, remote_model, key_env), wait, json)
         if profile:
             return show_profile(workspace, profile_steps, wait, json)
         execution = workspace.project.execution

@@ -67,6 +67,21 @@ class Checkpoint(Artifact):
     predicted_memory_bytes: int | None = None
 
 
+class RemoteModel(Artifact):
+    """A model that was tuned elsewhere: where it is and under what name; its adapter in `adapter/` when the server gave one."""
+
+    url: str
+    base: str
+    model: str
+    job: str
+    trained_tokens: int | None
+    hyperparameters: dict[str, Any]
+    sent: dict[str, str]
+    rows: dict[str, int]
+    results: tuple[str, ...]
+    adapter_sha256: str | None
+
+
 class Prompting(Artifact):
     """How the base is asked, chosen on validation rows: `prompting.json` and every candidate's figures."""
 

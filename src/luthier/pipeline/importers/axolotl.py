@@ -162,8 +162,10 @@ def _account(job: Job, place: str, entry: dict[str, Any], mapping: dict[str, Any
             job.line(path, "changed", to, note)
         elif key == "type":
             for name in entry["type"]:
-                known = name in ("field_instruction", "field_input", "field_output", "field_system")
-                job.line(f"{path}.{name}", *(("changed", to) if known else ("not carried", "", "put it into data.prompt")))
+                if name in ("field_instruction", "field_input", "field_output", "field_system"):
+                    job.line(f"{path}.{name}", "changed", to)
+                else:
+                    job.line(f"{path}.{name}", "not carried", "", "put it into data.prompt")
         elif key in _DECLARED:
             job.line(path, "changed", to)
         elif key == "ds_type" or (key, value) in (("split", "train"), ("roles_to_train", ["assistant"]), ("train_on_eos", "turn")):

@@ -14,7 +14,10 @@ from luthier.engine.methods.lora import LoRASpec
 from luthier.engine.select import load_engine
 
 VOCABULARY = 61
-FAMILIES = ("llama", "llama-tied", "llama-rope3", "llama-linear", "mistral", "qwen2", "qwen3")
+FAMILIES = (
+    "llama", "llama-tied", "llama-rope3", "llama-linear", "mistral", "mistral-window", "qwen2", "qwen2-window", "qwen3",
+    "gemma2", "gemma3", "phi3", "phi3-partial", "phi3-long",
+)  # fmt: skip
 ROPE3 = {
     "rope_type": "llama3",
     "rope_theta": 500.0,
@@ -27,7 +30,7 @@ ROPE3 = {
 
 def toy_config(family: str) -> Any:
     """A transformers config of a family at toy size: grouped heads, an odd intermediate size, a short context."""
-    from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+    from transformers import Gemma2Config, Gemma3TextConfig, LlamaConfig, MistralConfig, Phi3Config, Qwen2Config, Qwen3Config
 
     shape: dict[str, Any] = {
         "vocab_size": VOCABULARY,
@@ -45,13 +48,40 @@ def toy_config(family: str) -> Any:
         return LlamaConfig(**shape, rope_parameters=ROPE3)
     if family == "llama-linear":
         return LlamaConfig(**shape, rope_parameters={"rope_type": "linear", "rope_theta": 1000.0, "factor": 2.0})
-    if family == "mistral":
-        return MistralConfig(**shape, sliding_window=None, head_dim=8)
+    if family.startswith("mistral"):
+        return MistralConfig(**shape, sliding_window=25 if family == "mistral-window" else None, head_dim=8)
     if family == "qwen2":
         return Qwen2Config(**shape)
+    if family == "qwen2-window":
+        return Qwen2Config(**shape, use_sliding_window=True, sliding_window=17, max_window_layers=1)
+    if family == "gemma2":
+        return Gemma2Config(
+            **(shape | {"tie_word_embeddings": True}), head_dim=16, query_pre_attn_scalar=10, sliding_window=21, attn_logit_softcapping=4.0,
+            final_logit_softcapping=6.0, pad_token_id=0,
+        )  # fmt: skip
+    if family == "gemma3":
+        return Gemma3TextConfig(
+            **(shape | {"tie_word_embeddings": True}), head_dim=16, query_pre_attn_scalar=20, sliding_window=30, pad_token_id=0,
+            layer_types=["sliding_attention", "full_attention"],
+        )  # fmt: skip
+    if family.startswith("phi3"):
+        return _phi3(Phi3Config, family, shape)
     if family == "qwen3":
         return Qwen3Config(**shape, head_dim=16)
     return LlamaConfig(**shape)
+
+
+def _phi3(config: Any, family: str, shape: dict[str, Any]) -> Any:
+    shape = {**shape, "pad_token_id": 0}
+    if family == "phi3-partial":
+        return config(
+            **shape, rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}, sliding_window=40
+        )
+    if family == "phi3-long":
+        rope = {"rope_type": "longrope", "short_factor": [1.0, 1.1, 1.3, 2.0], "long_factor": [2.0, 3.0, 5.0, 8.0]}
+        rope |= {"rope_theta": 10000.0, "original_max_position_embeddings": 256}
+        return config(**(shape | {"max_position_embeddings": 1024}), original_max_position_embeddings=256, rope_parameters=rope)
+    return config(**shape)
 
 
 def save_toy(folder: Path, family: str, dtype: torch.dtype = torch.float32) -> Path:

@@ -28,7 +28,7 @@ def our_logits(folder: Path, tokens: list[int]) -> torch.Tensor:
     arch = read_architecture(folder)
     decoder = Decoder(arch, build_weights(folder, arch, torch.float32, {}, 1.0))
     pack = build_full_pack([np.array(tokens, np.int32)], [0])
-    return decoder.forward(pack, np.arange(len(tokens)), Keep()).hidden @ decoder.weights.head.t()
+    return decoder.weights.head.logits(decoder.forward(pack, np.arange(len(tokens)), Keep()).hidden)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -44,7 +44,7 @@ def test_every_gradient_equals_the_reference(toy_folder: Any, family: str, batch
     assert quick.loss == pytest.approx(slow.loss, rel=1e-12)
     assert quick.num_targets == slow.num_targets
     errors = relative_errors(fast.gradients(), reference.gradients())
-    assert len(errors) == 2 * 2 * 7
+    assert len(errors) == 2 * 2 * (4 if family.startswith("phi3") else 7)
     assert max(errors.values()) < LIMIT
 
 

@@ -14,7 +14,7 @@ from toys import relative_errors, toy_engine
 SPEC = LoRASpec(rank=4, alpha=8.0)
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "gemma2", "phi3-partial"])
 @pytest.mark.parametrize("batch", BATCHES)
 @pytest.mark.parametrize("again", [1, 2])
 def test_recomputed_layers_give_the_same_gradients(toy_folder: Any, monkeypatch: Any, family: str, batch: str, again: int) -> None:

@@ -206,7 +206,7 @@ def change_config(folder: Path, target: Path, values: Mapping[str, Any]) -> Path
     return target
 
 
-@pytest.mark.parametrize("values", [{"attention_bias": True}, {"mlp_bias": True}, {"hidden_act": "gelu"}])
+@pytest.mark.parametrize("values", [{"attention_bias": True}, {"mlp_bias": True}, {"hidden_act": "relu"}])
 def test_auto_records_why_it_took_the_reference(toy_folder: Any, tmp_path: Path, values: dict[str, Any]) -> None:
     folder = change_config(toy_folder("llama"), tmp_path / "odd", values)
     with pytest.raises(EngineRefused, match=next(iter(values))):

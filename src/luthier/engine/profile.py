@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from luthier.engine.contract import Batch, Engine, Loss
-from luthier.engine.memory.dimensions import Dimensions, Trains
+from luthier.engine.memory.dimensions import Dimensions, Trains, window_of
 from luthier.engine.memory.flops import FROZEN, Counts, count, counted_flops, measure_gemm_rate
 from luthier.engine.trees.pack import build_pack
 from luthier.engine.trees.planner import PLANNING
@@ -87,7 +87,7 @@ def profile_steps(work: Work, num_steps: int, folder: Path) -> StepProfile:
     folder.mkdir(parents=True, exist_ok=True)
     recorded.export_chrome_trace(str(trace))
     spent = _spent(recorded.events() or (), work.sizes.vocabulary, total)
-    counts = _counts([work.batch(1 + i) for i in range(num_steps)])
+    counts = _counts([work.batch(1 + i) for i in range(num_steps)], window_of(work.sizes))
     rate = measure_gemm_rate(work.sizes)
     limits = {name: flops / rate * 1e3 / num_steps for name, flops in _flops(work, counts).items()}
     parts = tuple(Part(name, spent[name] / num_steps, spent[name] / total, limits.get(name)) for name in PARTS)
@@ -137,7 +137,7 @@ def part_of(name: str, shapes: Sequence[Any], vocabulary: int) -> str:
 
     Head: works on logits ([..., vocabulary]) or multiplies by the output weight. Attention: the attention kernels, the
     merging of their pieces, and batched products and softmax of a plain attention. Linears: every other product,
-    adapters' gradients included. Elementwise: norms, rotary, SwiGLU, residuals, copies and gathers.
+    adapters' gradients included. Elementwise: norms, rotary, the MLP's gate, residuals, copies and gathers.
     """
     sized = [list(s) for s in shapes if isinstance(s, (list, tuple)) and len(s) >= 2 and all(isinstance(n, int) for n in s)]
     if not name.startswith(_GATHERS) or name == "aten::index_put_":
@@ -149,14 +149,14 @@ def part_of(name: str, shapes: Sequence[Any], vocabulary: int) -> str:
     return "linears" if name in _PRODUCTS else "elementwise"
 
 
-def _counts(batches: Sequence[Batch]) -> Counts:
+def _counts(batches: Sequence[Batch], window: int | None) -> Counts:
     """Unique tokens of every step, whatever the gate did."""
-    return sum((count(build_pack(b.sequences, range(len(b.sequences)), gate=0)) for b in batches), Counts())
+    return sum((count(build_pack(b.sequences, range(len(b.sequences)), gate=0), window) for b in batches), Counts())
 
 
 def _flops(work: Work, counts: Counts) -> dict[str, float]:
     """Unavoidable FLOPs by part; they add up to `counted_flops`."""
     products = 1 if work.trains == FROZEN else 2 if work.trains.rank is not None else 3
     head = 2.0 * products * work.sizes.vocabulary * work.sizes.hidden * counts.needed
-    attention = counted_flops(work.sizes, Counts(pairs=counts.pairs, needed_pairs=counts.needed_pairs), work.trains)
+    attention = counted_flops(work.sizes, replace(counts, rows=0, needed=0), work.trains)
     return {"linears": counted_flops(work.sizes, counts, work.trains) - head - attention, "attention": attention, "head": head}

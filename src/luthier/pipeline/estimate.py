@@ -16,7 +16,7 @@ import pydantic
 
 from luthier.core.errors import from_os_error
 from luthier.core.files import write_json
-from luthier.engine.memory.dimensions import Dimensions, Trains, read_dimensions
+from luthier.engine.memory.dimensions import FAMILIES, Dimensions, Trains, read_dimensions
 from luthier.engine.memory.flops import measure_gemm_rate
 from luthier.engine.memory.forecast import Forecast, forecast
 from luthier.engine.memory.model import LIBRARIES, MemoryModel
@@ -77,11 +77,11 @@ def estimate(workspace: Workspace) -> Estimate | None:
 
     execution = workspace.project.execution
     sizes = read_dimensions(Path(store.build(graph.base, execution).result.folder))
-    if execution.engine == "reference" or sizes.family not in ("llama", "mistral", "qwen2", "qwen3"):
+    if execution.engine == "reference" or sizes.family not in FAMILIES:
         return None
     sequences = read_prepared(store.build(graph.prepared, execution).path, "train").sequences
     targets = (recipe.method.targets,) if isinstance(recipe.method.targets, str) else recipe.method.targets
-    model = MemoryModel(sizes, Trains.lora(recipe.method.rank, targets), LIBRARIES, 8 if recipe.precision == "float64" else 4)
+    model = MemoryModel(sizes, Trains.lora(recipe.method.rank, targets, sizes.family), LIBRARIES, 8 if recipe.precision == "float64" else 4)
     limit = limit_bytes(execution)
     found = forecast(room_in(model, limit, execution), sequences, rows_of_run(len(sequences), recipe))
     rate = gemm_rate(workspace.home, sizes, execution.threads)

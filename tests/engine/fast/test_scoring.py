@@ -11,7 +11,7 @@ import torch
 
 from hard_batches import deep_tree, packed
 from luthier.engine.fast.scoring import WORTH_CACHING, TreeScorer
-from luthier.engine.kernels.head import head_forward
+from luthier.engine.kernels.head import Head, head_forward
 from luthier.engine.trees.merge import merge
 from toys import random_tokens, save_toy, sequence, toy_engine
 
@@ -72,7 +72,7 @@ def test_greedy_is_what_greedy_decoding_gives(folder: Path) -> None:
 def test_equal_logits_go_to_the_lowest_token() -> None:
     weight = torch.tensor([[1.0], [3.0], [3.0], [0.0]])
     top = torch.empty(3, dtype=torch.bool)
-    head_forward(torch.ones(1, 1), weight, torch.zeros(3, dtype=torch.int64), torch.tensor([0, 1, 2]), top)
+    head_forward(torch.ones(1, 1), Head(weight), torch.zeros(3, dtype=torch.int64), torch.tensor([0, 1, 2]), top)
     assert top.tolist() == [False, True, False]
 
 

@@ -34,8 +34,9 @@ def predicted(cell: dict[str, Any], sequences: list[Any], process: int) -> Any:
     from luthier.engine.trees.pack import build_pack
     from luthier.engine.trees.planner import plan
 
-    trains = Trains.lora(cell["rank"], tuple(cell["targets"])) if cell["rank"] else FROZEN
-    model = MemoryModel(read_dimensions(Path(cell["folder"])), trains, process)
+    sizes = read_dimensions(Path(cell["folder"]))
+    trains = Trains.lora(cell["rank"], tuple(cell["targets"]), sizes.family) if cell["rank"] else FROZEN
+    model = MemoryModel(sizes, trains, process)
     packs = [build_pack(sequences, g) for g in plan([s.tokens for s in sequences], cell["budget"], pair_cost(model.sizes))]
     worst = largest(model, [rows_of(p.nodes, np.unique(p.targets.row)) for p in packs])
     if cell["work"] == "train":

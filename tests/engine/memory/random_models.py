@@ -23,20 +23,30 @@ def write_model(folder: Path, shape: dict[str, Any], dtype: str = "float32", fam
         "num_hidden_layers": shape["layers"], "num_attention_heads": shape["heads"], "num_key_value_heads": shape["kv_heads"],
         "head_dim": head_dim, "max_position_embeddings": 16384, "architectures": [family.capitalize() + "ForCausalLM"],
     }  # fmt: skip
+    gemma = family.startswith("gemma")
+    config |= {"pad_token_id": 0, **({"hidden_activation": "gelu_pytorch_tanh", "sliding_window": 512} if gemma else {})}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     q, kv, hidden, inner = shape["hidden"], shape["kv_heads"] * head_dim, shape["hidden"], shape["intermediate"]
     linears = {
         "self_attn.q_proj": (q, hidden), "self_attn.k_proj": (kv, hidden), "self_attn.v_proj": (kv, hidden),
         "self_attn.o_proj": (hidden, q), "mlp.gate_proj": (inner, hidden), "mlp.up_proj": (inner, hidden), "mlp.down_proj": (hidden, inner),
     }  # fmt: skip
+    if family == "phi3":
+        linears = {
+            "self_attn.qkv_proj": (q + 2 * kv, hidden), "self_attn.o_proj": (hidden, q), "mlp.gate_up_proj": (2 * inner, hidden),
+            "mlp.down_proj": (hidden, inner),
+        }  # fmt: skip
+    norms = ("input_layernorm", "post_attention_layernorm", *(("pre_feedforward_layernorm", "post_feedforward_layernorm") if gemma else ()))
     kind, tensors = getattr(torch, dtype), {}
     tensors["model.embed_tokens.weight"] = torch.randn(shape["vocabulary"], hidden).mul_(0.02).to(kind)
     tensors["model.norm.weight"] = torch.ones(hidden, dtype=kind)
     for i in range(shape["layers"]):
         for name, size in linears.items():
             tensors[f"model.layers.{i}.{name}.weight"] = torch.randn(size).mul_(0.02).to(kind)
-        for name in ("input_layernorm", "post_attention_layernorm"):
+        for name in norms:
             tensors[f"model.layers.{i}.{name}.weight"] = torch.ones(hidden, dtype=kind)
+        if family == "gemma3_text":
+            tensors |= {f"model.layers.{i}.self_attn.{n}_norm.weight": torch.ones(head_dim, dtype=kind) for n in "qk"}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from luthier.engine.memory.dimensions import Dimensions, Trains
+from luthier.engine.fast.architecture import read_architecture
+from luthier.engine.memory.dimensions import Dimensions, Trains, read_dimensions
 from luthier.engine.memory.flops import FROZEN, Counts, count, counted_flops, measure_gemm_rate, unavoidable_flops
 from luthier.engine.trees.pack import build_pack
-from toys import random_tokens, sequence
+from toys import FAMILIES, random_tokens, save_toy, sequence
 
 H, INNER, V, HEADS, KV, D, L = 8, 12, 50, 4, 2, 2, 3
 SIZES = Dimensions("llama", V, H, INNER, L, HEADS, KV, D, True, 64, 0, 4)
@@ -72,6 +76,39 @@ def test_torch_counts_the_same_for_a_plain_forward() -> None:
         model(input_ids=torch.arange(3, 33)[None])
     sizes = Dimensions("llama", 61, 48, 40, 2, 6, 2, 8, False, 256, 0, 4)
     assert counter.get_total_flops() == counted_flops(sizes, Counts(30, 30, 900, 900), FROZEN)
+
+
+def test_fused_layers_and_windows_by_hand() -> None:
+    """Phi-3 shapes: one adapter over q, k and v, of which q is computed on needed rows only in the last layer; a window of four tokens."""
+    sizes = Dimensions("phi3", V, H, INNER, 2, HEADS, KV, D, True, 64, 0, 4, (4, None))
+    pack = build_pack([sequence(list(range(3, 14)), [5, 10])], [0])
+    counts = count(pack, 4)
+    assert counts == Counts(10, 2, 55, 15, near_pairs=1 + 2 + 3 + 4 * 7, near_needed_pairs=8)
+    assert unavoidable_flops(sizes, [pack], FROZEN) == counted_flops(sizes, counts, FROZEN)
+    attention = 4 * HEADS * D * (34 + 15)
+    assert counted_flops(sizes, counts, FROZEN) == 2 * N * 10 + 2 * N_KV * 10 + 2 * (N_QO + N_MLP) * 2 + attention + 2 * V * H * 2
+    whole, q, kv, rank = Counts(10, 10, 55, 55, 34, 34), HEADS * D, KV * D, 3
+    fused = Trains.lora(rank, family="phi3")
+    assert fused.modules == ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
+    io = (H + q + 2 * kv) + (q + H) + (H + 2 * INNER) + (INNER + H)
+    base = counted_flops(sizes, whole, Trains.lora(1)) - 2 * 10 * 4 * (2 * (8 + 8) + 2 * (8 + 4) + 3 * (8 + 12))
+    assert counted_flops(sizes, whole, fused) == base + 2 * 10 * 4 * rank * io
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_dimensions_without_transformers_are_the_architectures(family: str, tmp_path: Path) -> None:
+    """The config as transformers writes it, and with all left out that the families' configs fill in."""
+    folder = save_toy(tmp_path / family, family)
+    for leave_out in ((), ("layer_types", "tie_word_embeddings")):
+        config = json.loads((folder / "config.json").read_text())
+        if not (family == "gemma3" or (family == "llama-tied" and leave_out)):
+            config = {k: v for k, v in config.items() if k not in leave_out}
+        (folder / "config.json").write_text(json.dumps(config))
+        arch, sizes = read_architecture(folder), read_dimensions(folder)
+        for name in ("family", "vocabulary", "hidden", "intermediate", "layers", "heads", "kv_heads", "head_dim", "longest", "tied"):
+            assert getattr(sizes, name) == getattr(arch, name), name
+        assert sizes.windows in (arch.windows, ())
+        assert any(arch.windows) == any(sizes.windows)
 
 
 def test_the_rate_is_a_rate() -> None:

@@ -11,7 +11,7 @@ import torch
 from hard_batches import BATCHES, as_batch, deep_tree
 from luthier.core.errors import EngineRefused
 from luthier.engine.contract import Batch
-from luthier.engine.kernels.head import head_backward
+from luthier.engine.kernels.head import Head, head_backward
 from luthier.engine.methods.lora import LoRASpec
 from luthier.parts.losses.sft import SFT
 from toys import relative_errors, save_toy, toy_engine
@@ -38,7 +38,7 @@ def test_value_and_gradient_equal_cross_entropy_of_torch(smoothing: float) -> No
     loss = SFT(label_smoothing=smoothing)
     with torch.no_grad():
         of_mean = loss.mean_coefficients(weights) if smoothing else None
-        logprobs, means, d_hidden = head_backward(hidden.detach(), weight, row, token, loss.coefficients(weights), of_mean)
+        logprobs, means, d_hidden = head_backward(hidden.detach(), Head(weight), row, token, loss.coefficients(weights), of_mean)
     torch.testing.assert_close(loss(logprobs, weights, sequence, means), (weights * each).sum().detach(), rtol=1e-13, atol=0)
     torch.testing.assert_close(d_hidden, wanted, rtol=0, atol=1e-13)
 

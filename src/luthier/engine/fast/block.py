@@ -1,6 +1,6 @@
 """One decoder layer by hand: forward, and the backward that forms adapter gradients and the input's gradient.
 
-One decision: what is cheap to compute again (norms, SwiGLU) is not saved; frozen weights get no gradient;
+One decision: what is cheap to compute again (norms, the gated MLP) is not saved; frozen weights get no gradient;
 a layer that is asked for few rows computes q, o and the MLP on those rows only (keys and values on all).
 """
 
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from luthier.engine.fast.architecture import Architecture
 from luthier.engine.fast.weights import Block, Linear
 from luthier.engine.kernels.attention import Attended, attend, attend_backward
+from luthier.engine.kernels.dense import Rule
 from luthier.engine.kernels.norm import rms_apply, rms_backward, rms_scale, rotate, rotate_backward
 from luthier.engine.kernels.segments import AttentionPlan
 
@@ -23,7 +24,10 @@ KeyValue = tuple[torch.Tensor, torch.Tensor]
 
 @dataclass(slots=True)
 class Saved:
-    """What a layer's backward needs. h: [T, hidden]; q, k, v: [rows, heads, head_dim], rotated; mid: [Tq, hidden]."""
+    """What a layer's backward needs. h: [T, hidden]; q, k, v: [rows, heads, head_dim], rotated; mid: [Tq, hidden].
+
+    attention_raw, mlp_raw: [Tq, hidden], what comes out of attention and MLP, where norms follow them.
+    """
 
     h: torch.Tensor
     q: torch.Tensor
@@ -34,35 +38,61 @@ class Saved:
     attended: Attended
     mid: torch.Tensor
     gate_up: torch.Tensor
+    attention_raw: torch.Tensor | None
+    mlp_raw: torch.Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a layer stands: rotary: cos and sin of the pack's positions; rule and plan of its attention."""
+
+    rotary: Rotary
+    rule: Rule
+    plan: AttentionPlan
+
+    def at_queries(self) -> Rotary:
+        rows = self.plan.rows
+        return self.rotary if rows is None else (self.rotary[0][rows], self.rotary[1][rows])
 
 
 def block_forward(
-    block: Block, arch: Architecture, h: torch.Tensor, rotary: Rotary, plan: AttentionPlan, prefix: KeyValue | None = None
+    block: Block, arch: Architecture, h: torch.Tensor, place: Place, prefix: KeyValue | None = None
 ) -> tuple[torch.Tensor, Saved]:
     """h: [T, hidden] -> [Tq, hidden] for the plan's query rows, and what the backward needs."""
-    saved = block_saved(block, arch, h, rotary, plan, prefix)
+    saved = block_saved(block, arch, h, place, prefix)
+    if saved.mlp_raw is not None:
+        return _normed(saved.mlp_raw, block.mlp_norm, arch.eps).add_(saved.mid), saved
     gate, up = saved.gate_up.chunk(2, dim=1)
-    return torch.addmm(saved.mid, F.silu(gate).mul_(up), block.linears["down"].weight.t()), saved
+    return torch.addmm(saved.mid, arch.activation.forward(gate).mul_(up), block.linears["down"].weight.t()), saved
 
 
-def block_saved(
-    block: Block, arch: Architecture, h: torch.Tensor, rotary: Rotary, plan: AttentionPlan, prefix: KeyValue | None = None
-) -> Saved:
-    """The forward pass up to its last product: all that the backward needs, from the layer's input alone."""
+def block_saved(block: Block, arch: Architecture, h: torch.Tensor, place: Place, prefix: KeyValue | None = None) -> Saved:
+    """The forward pass as far as the backward needs it, from the layer's input alone."""
     x = rms_apply(h, rms_scale(h, arch.eps), block.input_norm)
-    rows = plan.rows
+    rows = place.plan.rows
     q_raw = project(block.linears["q"], x if rows is None else x[rows]).view(-1, arch.heads, arch.head_dim)
     kv = project(block.linears["kv"], x).view(len(h), 2 * arch.kv_heads, arch.head_dim)
     k_raw, v = kv[:, : arch.kv_heads], kv[:, arch.kv_heads :]
-    at_rows = rotary if rows is None else (rotary[0][rows], rotary[1][rows])
-    q = rotate(_head_norm(q_raw, block.q_norm, arch.eps), *at_rows)
-    k = rotate(_head_norm(k_raw, block.k_norm, arch.eps), *rotary)
-    attended = attend(q, k, v, plan, prefix)
-    o = attended.out.view(len(q), -1)
-    mid = torch.addmm(h if rows is None else h[rows], o, block.linears["o"].weight.t())
+    q = rotate(_normed(q_raw, block.q_norm, arch.eps), *place.at_queries())
+    k = rotate(_normed(k_raw, block.k_norm, arch.eps), *place.rotary)
+    attended = attend(q, k, v, place.plan, prefix, place.rule)
+    mid, attention_raw = attention_out(block, arch, attended.out.view(len(q), -1), h if rows is None else h[rows])
     gate_up = project(block.linears["gate_up"], rms_apply(mid, rms_scale(mid, arch.eps), block.post_norm))
-    keep_raw = block.q_norm is not None
-    return Saved(h, q, k, v, q_raw if keep_raw else None, k_raw if keep_raw else None, attended, mid, gate_up)
+    mlp_raw = None
+    if block.mlp_norm is not None:
+        gate, up = gate_up.chunk(2, dim=1)
+        mlp_raw = arch.activation.forward(gate).mul_(up) @ block.linears["down"].weight.t()
+    keep = block.q_norm is not None
+    return Saved(h, q, k, v, q_raw if keep else None, k_raw if keep else None, attended, mid, gate_up, attention_raw, mlp_raw)
+
+
+def attention_out(block: Block, arch: Architecture, out: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """residual + the projected output of attention [Tq, heads x head_dim], normed where a norm follows; and what was normed."""
+    weight = block.linears["o"].weight.t()
+    if block.attention_norm is None:
+        return torch.addmm(residual, out, weight), None
+    raw = out @ weight
+    return _normed(raw, block.attention_norm, arch.eps).add_(residual), raw
 
 
 def project(linear: Linear, x: torch.Tensor) -> torch.Tensor:
@@ -70,22 +100,23 @@ def project(linear: Linear, x: torch.Tensor) -> torch.Tensor:
     return F.linear(x, linear.weight, linear.bias)
 
 
-def _head_norm(x: torch.Tensor, weight: torch.Tensor | None, eps: float) -> torch.Tensor:
+def _normed(x: torch.Tensor, weight: torch.Tensor | None, eps: float) -> torch.Tensor:
     return x if weight is None else rms_apply(x, rms_scale(x, eps), weight)
 
 
 def block_backward(
-    block: Block, arch: Architecture, d_out: torch.Tensor, saved: Saved, rotary: Rotary, plan: AttentionPlan, needs_input: bool
+    block: Block, arch: Architecture, d_out: torch.Tensor, saved: Saved, place: Place, needs_input: bool
 ) -> torch.Tensor | None:
     """Add the adapters' gradients of this layer; returns the gradient of `h`, [T, hidden], when it is needed."""
     d_mid = _mlp_backward(block, arch, d_out, saved)
-    d_o = d_mid @ block.linears["o"].weight
-    _adapter_gradients(block.linears["o"], saved.attended.out.view(len(d_mid), -1), d_mid)
-    d_q, d_k, d_v = attend_backward(d_o.view_as(saved.q), saved.q, saved.k, saved.v, saved.attended, plan)
-    rows = plan.rows
-    at_rows = rotary if rows is None else (rotary[0][rows], rotary[1][rows])
-    d_q = _head_norm_backward(rotate_backward(d_q, *at_rows), saved.q_raw, block.q_norm, arch.eps)
-    d_k = _head_norm_backward(rotate_backward(d_k, *rotary), saved.k_raw, block.k_norm, arch.eps)
+    d_attention = _norm_backward(d_mid, saved.attention_raw, block.attention_norm, arch.eps)
+    d_o = d_attention @ block.linears["o"].weight
+    _adapter_gradients(block.linears["o"], saved.attended.out.view(len(d_mid), -1), d_attention)
+    qkv = (saved.q, saved.k, saved.v)
+    d_q, d_k, d_v = attend_backward(d_o.view_as(saved.q), qkv, saved.attended, place.plan, place.rule)
+    rows = place.plan.rows
+    d_q = _norm_backward(rotate_backward(d_q, *place.at_queries()), saved.q_raw, block.q_norm, arch.eps)
+    d_k = _norm_backward(rotate_backward(d_k, *place.rotary), saved.k_raw, block.k_norm, arch.eps)
     d_q, d_kv = d_q.flatten(1), torch.cat([d_k, d_v], dim=1).flatten(1)
     scale = rms_scale(saved.h, arch.eps)
     x = rms_apply(saved.h, scale, block.input_norm)
@@ -104,14 +135,15 @@ def block_backward(
 def _mlp_backward(block: Block, arch: Architecture, d_out: torch.Tensor, saved: Saved) -> torch.Tensor:
     """Gradient of the MLP's input branch plus the residual: d(mid)."""
     gate, up = saved.gate_up.chunk(2, dim=1)
-    act = F.silu(gate)
-    d_act = d_out @ block.linears["down"].weight
+    act = arch.activation.forward(gate)
+    d_down = _norm_backward(d_out, saved.mlp_raw, block.mlp_norm, arch.eps)
+    d_act = d_down @ block.linears["down"].weight
     if block.linears["down"].adapters:
-        _adapter_gradients(block.linears["down"], act * up, d_out)
+        _adapter_gradients(block.linears["down"], act * up, d_down)
     d_gate_up = torch.empty_like(saved.gate_up)
     d_gate, d_up = d_gate_up.chunk(2, dim=1)
     torch.mul(d_act, act, out=d_up)
-    torch.ops.aten.silu_backward.grad_input(d_act.mul_(up), gate, grad_input=d_gate)
+    arch.activation.backward(d_act.mul_(up), gate, d_gate)
     scale = rms_scale(saved.mid, arch.eps)
     linear = block.linears["gate_up"]
     if linear.adapters:
@@ -119,7 +151,7 @@ def _mlp_backward(block: Block, arch: Architecture, d_out: torch.Tensor, saved: 
     return rms_backward(d_gate_up @ linear.weight, saved.mid, scale, block.post_norm).add_(d_out)
 
 
-def _head_norm_backward(d_y: torch.Tensor, raw: torch.Tensor | None, weight: torch.Tensor | None, eps: float) -> torch.Tensor:
+def _norm_backward(d_y: torch.Tensor, raw: torch.Tensor | None, weight: torch.Tensor | None, eps: float) -> torch.Tensor:
     if raw is None or weight is None:
         return d_y
     return rms_backward(d_y, raw, rms_scale(raw, eps), weight)
@@ -134,9 +166,9 @@ def _adapter_gradients(linear: Linear, x: torch.Tensor, d_y: torch.Tensor) -> No
     d_xa = torch.empty_like(xa)
     for adapter, xa_part, d_part in zip(linear.adapters, xa.split(ranks, 1), d_xa.split(ranks, 1), strict=True):
         d_columns = d_y[:, adapter.columns]
-        torch.mm(d_columns, adapter.b.detach(), out=d_part)
+        torch.mm(d_columns, adapter.b.detach()[adapter.rows], out=d_part)
         assert adapter.b.grad is not None
-        adapter.b.grad.addmm_(d_columns.t(), xa_part, alpha=adapter.scale)
+        adapter.b.grad[adapter.rows].addmm_(d_columns.t(), xa_part, alpha=adapter.scale)
     d_a = d_xa.t() @ x
     for adapter, part in zip(linear.adapters, d_a.split(ranks, 0), strict=True):
         assert adapter.a.grad is not None

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from luthier.engine.fast.architecture import Architecture
-from luthier.engine.fast.block import KeyValue, Rotary, Saved, block_backward, block_forward, block_saved
+from luthier.engine.fast.block import KeyValue, Place, Rotary, Saved, block_backward, block_forward, block_saved
 from luthier.engine.fast.weights import Weights
 from luthier.engine.kernels.norm import rms_apply, rms_backward, rms_scale, rotary_angles
-from luthier.engine.kernels.segments import AttentionPlan, plan_attention
+from luthier.engine.kernels.segments import plan_attention
 from luthier.engine.trees.pack import Pack
 from luthier.engine.trees.planner import PLANNING
 
@@ -32,9 +32,7 @@ class Run:
     last: torch.Tensor
     wanted: torch.Tensor
     saved: list[Saved | torch.Tensor | None]
-    rotary: Rotary
-    inner: AttentionPlan
-    final: AttentionPlan
+    places: list[Place]
     keys_values: list[KeyValue]
 
 
@@ -57,49 +55,64 @@ class Decoder:
     def __init__(self, arch: Architecture, weights: Weights) -> None:
         self.arch, self.weights = arch, weights
         self.dtype = weights.norm.dtype
-        self._inverse_frequency = torch.tensor(arch.inverse_frequency, dtype=torch.float32)
         trainable = [i for i, block in enumerate(weights.blocks) if block.trainable]
         self.lowest_trainable = trainable[0] if trainable else arch.layers
 
-    def rotary(self, positions: torch.Tensor) -> Rotary:
-        """cos and sin of the positions, [T, 1, head_dim / 2]."""
-        return rotary_angles(self._inverse_frequency, positions, self.dtype)
+    def rotary(self, positions: torch.Tensor) -> list[Rotary]:
+        """Per layer, cos and sin of the positions, [T, 1, rotated / 2]; layers of the same frequencies share them."""
+        made: dict[tuple[float, ...], Rotary] = {}
+        for layer in self.arch.per_layer:
+            if layer.inverse_frequency not in made:
+                inverse = torch.tensor(layer.inverse_frequency, dtype=torch.float32)
+                made[layer.inverse_frequency] = rotary_angles(inverse, positions, self.dtype, self.arch.scales.rotary)
+        return [made[layer.inverse_frequency] for layer in self.arch.per_layer]
+
+    def embedded(self, tokens: torch.Tensor) -> torch.Tensor:
+        """What enters the first layer, [T, hidden]."""
+        rows = self.weights.embed[tokens]
+        return rows if self.arch.scales.embedding == 1.0 else rows.mul_(self.arch.scales.embedding)
+
+    def _places(self, pack: Pack, needed: np.ndarray) -> list[Place]:
+        """All rows are queries but in the last layer."""
+        with torch.profiler.record_function(PLANNING):
+            inner = plan_attention(pack.nodes, pack.positions)
+            final = plan_attention(pack.nodes, pack.positions, needed)
+        plans = [inner] * (self.arch.layers - 1) + [final]
+        rotary = self.rotary(inner.positions)
+        return [Place(r, layer.rule, p) for r, layer, p in zip(rotary, self.arch.per_layer, plans, strict=True)]
 
     def forward(self, pack: Pack, needed: np.ndarray, keep: Keep, prefix: list[KeyValue] | None = None) -> Run:
         """Hidden rows `needed` (ascending pack rows). prefix: per layer, the keys and values of `pack.skip` shared tokens."""
-        with torch.profiler.record_function(PLANNING):
-            inner = plan_attention(pack.nodes)
-            final = plan_attention(pack.nodes, needed)
-        rotary = self.rotary(torch.from_numpy(pack.positions))
-        h = self.weights.embed[torch.from_numpy(pack.tokens)]
+        places = self._places(pack, needed)
+        h = self.embedded(torch.from_numpy(pack.tokens))
         saved: list[Saved | torch.Tensor | None] = []
         keys_values: list[KeyValue] = []
         for i, block in enumerate(self.weights.blocks):
-            plan = final if i == self.arch.layers - 1 else inner
             below = h
-            h, state = block_forward(block, self.arch, below, rotary, plan, prefix[i] if prefix else None)
+            h, state = block_forward(block, self.arch, below, places[i], prefix[i] if prefix else None)
             if keep.keys_values:
                 keys_values.append((state.k, state.v))
             again = i < self.lowest_trainable + keep.recompute
             saved.append(None if not keep.backward or i < self.lowest_trainable else below if again else state)
             del below, state  # else what is not kept would live until the next layer is done
-        assert final.rows is not None
-        wanted = torch.searchsorted(final.rows, torch.from_numpy(needed))
+        final = places[-1].plan.rows
+        assert final is not None
+        wanted = torch.searchsorted(final, torch.from_numpy(needed))
         last = h[wanted]
         hidden = rms_apply(last, rms_scale(last, self.arch.eps), self.weights.norm)
-        return Run(hidden, last, wanted, saved, rotary, inner, final, keys_values)
+        return Run(hidden, last, wanted, saved, places, keys_values)
 
     def backward(self, run: Run, d_hidden: torch.Tensor) -> None:
         """Add the gradients of all adapters given that of `run.hidden`. Frees what the run saved, layer by layer."""
         d_last = rms_backward(d_hidden, run.last, rms_scale(run.last, self.arch.eps), self.weights.norm)
-        assert run.final.rows is not None
-        d_h: torch.Tensor | None = d_last.new_zeros(len(run.final.rows), self.arch.hidden).index_copy_(0, run.wanted, d_last)
+        final = run.places[-1].plan.rows
+        assert final is not None
+        d_h: torch.Tensor | None = d_last.new_zeros(len(final), self.arch.hidden).index_copy_(0, run.wanted, d_last)
         for i in range(self.arch.layers - 1, self.lowest_trainable - 1, -1):
             state, block = run.saved[i], self.weights.blocks[i]
             assert state is not None
             assert d_h is not None
-            plan = run.final if i == self.arch.layers - 1 else run.inner
             if isinstance(state, torch.Tensor):
-                state = block_saved(block, self.arch, state, run.rotary, plan)
-            d_h = block_backward(block, self.arch, d_h, state, run.rotary, plan, i > self.lowest_trainable)
+                state = block_saved(block, self.arch, state, run.places[i])
+            d_h = block_backward(block, self.arch, d_h, state, run.places[i], i > self.lowest_trainable)
             run.saved[i] = None

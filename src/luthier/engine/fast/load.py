@@ -19,7 +19,7 @@ from luthier.engine.fast.weights import build_weights
 from luthier.engine.memory.dimensions import Trains, read_dimensions
 from luthier.engine.memory.flops import FROZEN
 from luthier.engine.memory.room import make_room
-from luthier.engine.methods.lora import ALL_LINEAR, LoRASpec, initial_weights
+from luthier.engine.methods.lora import LoRASpec, initial_weights
 
 
 def load_fast(
@@ -27,7 +27,7 @@ def load_fast(
 ) -> FastEngine:
     """weights: the adapter to start from, by saved name; None for a fresh one. Raises EngineRefused or UserError."""
     arch = read_architecture(folder)
-    modules = spec.resolve(ALL_LINEAR) if spec else ()
+    modules = spec.resolve(linear_names(arch)) if spec else ()
     shapes = _adapted_shapes(arch, modules)
     trains = Trains(spec.rank, modules) if spec else FROZEN
     room = make_room(read_dimensions(folder), trains, execution, dtype.itemsize)
@@ -39,6 +39,11 @@ def load_fast(
         built.merge()
     adapters = AdapterSet(parameters, AdapterSource(spec, modules, folder.name))
     return FastEngine(Decoder(arch, built), adapters, room)
+
+
+def linear_names(arch: Architecture) -> tuple[str, ...]:
+    """Last names of a layer's linear modules, in the order of computation."""
+    return tuple(name.rsplit(".", 1)[-1] for name in arch.linear_shapes())
 
 
 def _adapted_shapes(arch: Architecture, modules: tuple[str, ...]) -> dict[str, tuple[int, int]]:

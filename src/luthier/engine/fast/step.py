@@ -7,13 +7,12 @@ lie in a slot of one preallocated tensor, the sequences in use always in the fir
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 
 from luthier.engine.fast.architecture import Architecture
-from luthier.engine.fast.block import KeyValue, project
+from luthier.engine.fast.block import KeyValue, Rotary, attention_out, project
 from luthier.engine.fast.decoder import Decoder
 from luthier.engine.fast.weights import Block
-from luthier.engine.kernels.attention import attend_cached
+from luthier.engine.kernels.attention import Slots, attend_cached
 from luthier.engine.kernels.norm import rms_apply, rms_scale, rotate
 
 
@@ -77,30 +76,39 @@ class SlotCache:
 def decode_step(decoder: Decoder, cache: SlotCache, tokens: torch.Tensor) -> torch.Tensor:
     """Append one token per sequence in use (int64 [n]) to the cache; returns the logits after it, [n, vocabulary]."""
     arch, weights, n = decoder.arch, decoder.weights, len(tokens)
-    cos, sin = decoder.rotary(cache.length + cache.skip)
-    h = weights.embed[tokens]
+    positions = cache.length + cache.skip
+    rotary = decoder.rotary(positions)
+    h = decoder.embedded(tokens)
     widest = cache.widest + 1
     hidden = torch.arange(widest)[None] > cache.length[:, None]
     mask = torch.zeros(hidden.shape, dtype=h.dtype).masked_fill_(hidden, float("-inf"))[:, None, None]
+    slots = Slots(positions, mask, cache.skip + cache.widest)
     slot_head = torch.arange(n * arch.kv_heads).view(n, arch.kv_heads)
     at = (slot_head * cache.capacity + cache.length[:, None]).flatten()
     for i, block in enumerate(weights.blocks):
-        q, k, v = _query_key_value(decoder, block, h, cos, sin)
+        q, k, v = _query_key_value(decoder, block, h, rotary[i])
         keys, values = cache.own[i]
         keys.view(-1, arch.head_dim).index_copy_(0, at, k.reshape(-1, arch.head_dim))
         values.view(-1, arch.head_dim).index_copy_(0, at, v.reshape(-1, arch.head_dim))
         own = (keys[:n, :, :widest], values[:n, :, :widest])
-        out = attend_cached(q, own, mask, cache.prefix[i] if cache.prefix else None)
-        h = torch.addmm(h, out.reshape(n, -1), block.linears["o"].weight.t())
-        gate, up = project(block.linears["gate_up"], rms_apply(h, rms_scale(h, arch.eps), block.post_norm)).chunk(2, dim=1)
-        h = torch.addmm(h, F.silu(gate).mul_(up), block.linears["down"].weight.t())
+        out = attend_cached(q, own, slots, cache.prefix[i] if cache.prefix else None, arch.per_layer[i].rule)
+        h = _rest(block, arch, out.reshape(n, -1), h)
     cache.length += 1
-    return rms_apply(h, rms_scale(h, arch.eps), weights.norm) @ weights.head.t()
+    return weights.head.logits(rms_apply(h, rms_scale(h, arch.eps), weights.norm))
 
 
-def _query_key_value(
-    decoder: Decoder, block: Block, h: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _rest(block: Block, arch: Architecture, out: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+    """What follows attention: its projection, the MLP and the residuals."""
+    mid, _ = attention_out(block, arch, out, h)
+    gate, up = project(block.linears["gate_up"], rms_apply(mid, rms_scale(mid, arch.eps), block.post_norm)).chunk(2, dim=1)
+    inner, weight = arch.activation.forward(gate).mul_(up), block.linears["down"].weight.t()
+    if block.mlp_norm is None:
+        return torch.addmm(mid, inner, weight)
+    raw = inner @ weight
+    return rms_apply(raw, rms_scale(raw, arch.eps), block.mlp_norm).add_(mid)
+
+
+def _query_key_value(decoder: Decoder, block: Block, h: torch.Tensor, rotary: Rotary) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     arch = decoder.arch
     x = rms_apply(h, rms_scale(h, arch.eps), block.input_norm)
     q = project(block.linears["q"], x).view(-1, arch.heads, arch.head_dim)
@@ -108,4 +116,4 @@ def _query_key_value(
     if block.q_norm is not None and block.k_norm is not None:
         q = rms_apply(q, rms_scale(q, arch.eps), block.q_norm)
         k = rms_apply(k, rms_scale(k, arch.eps), block.k_norm)
-    return rotate(q, cos, sin), rotate(k, cos, sin), v
+    return rotate(q, *rotary), rotate(k, *rotary), v

@@ -16,26 +16,19 @@ from safetensors import SafetensorError, safe_open
 
 from luthier.core.errors import CorruptArtifact, EngineRefused, UserError
 from luthier.engine.fast.architecture import Architecture
+from luthier.engine.kernels.head import Head
 from luthier.engine.methods.lora import a_name, b_name
-
-GROUPS: dict[str, tuple[str, ...]] = {
-    "q": ("self_attn.q_proj",),
-    "kv": ("self_attn.k_proj", "self_attn.v_proj"),
-    "o": ("self_attn.o_proj",),
-    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
-    "down": ("mlp.down_proj",),
-}
-"""Linear layers that read the same input are one product, their outputs side by side."""
 
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """One linear layer's LoRA: a [rank, in], b [out, rank]; `columns` is its slice of the group's output."""
+    """One linear layer's LoRA: a [rank, in], b [out, rank]; the `rows` of b give the `columns` of the group's output."""
 
     a: torch.nn.Parameter
     b: torch.nn.Parameter
     scale: float
     columns: slice
+    rows: slice
 
 
 @dataclass(slots=True)
@@ -54,16 +47,19 @@ class Linear:
             self.weight[at : at + len(part)].copy_(part)
             at += len(part)
         for adapter in self.adapters:
-            self.weight[adapter.columns].addmm_(adapter.b.detach(), adapter.a.detach(), alpha=adapter.scale)
+            self.weight[adapter.columns].addmm_(adapter.b.detach()[adapter.rows], adapter.a.detach(), alpha=adapter.scale)
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One decoder layer."""
+    """One decoder layer. Norms by what they are applied to: the input of attention and MLP, in Gemma also what comes out of
+    them, in Qwen3 and Gemma 3 queries and keys. Gemma's 1 + weight is what is kept."""
 
     linears: dict[str, Linear]
     input_norm: torch.Tensor
     post_norm: torch.Tensor
+    attention_norm: torch.Tensor | None
+    mlp_norm: torch.Tensor | None
     q_norm: torch.Tensor | None
     k_norm: torch.Tensor | None
 
@@ -74,10 +70,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """embed, head: [vocabulary, hidden] in the compute dtype (the same tensor when tied)."""
+    """embed and the head's weight: [vocabulary, hidden] in the compute dtype (the same tensor when tied)."""
 
     embed: torch.Tensor
-    head: torch.Tensor
+    head: Head
     norm: torch.Tensor
     blocks: tuple[Block, ...]
 
@@ -112,11 +108,11 @@ def build_weights(
     """Read `folder` and lay the weights out in groups. adapters: A and B by saved name, for the adapted modules."""
     tensors = read_tensors(folder)
     _check_stored(tensors, folder)
-    take = _Taker(tensors, folder)
+    take = _Taker(tensors, folder, arch.gemma, dtype)
     embed = take("model.embed_tokens.weight", (arch.vocabulary, arch.hidden)).to(dtype)
     head = embed if arch.tied else take("lm_head.weight", (arch.vocabulary, arch.hidden)).to(dtype)
-    blocks = tuple(_block(take, arch, f"model.layers.{i}.", dtype, adapters, scale) for i in range(arch.layers))
-    return Weights(embed, head, take("model.norm.weight", (arch.hidden,)).to(dtype), blocks)
+    blocks = tuple(_block(take, arch, f"model.layers.{i}.", adapters, scale) for i in range(arch.layers))
+    return Weights(embed, Head(head, arch.scales.logits_cap), take.norm("model.norm", arch.hidden), blocks)
 
 
 def _check_stored(tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
@@ -129,6 +125,13 @@ def _check_stored(tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
 class _Taker:
     tensors: Mapping[str, torch.Tensor]
     folder: Path
+    one_based: bool
+    dtype: torch.dtype
+
+    def norm(self, name: str, size: int) -> torch.Tensor:
+        """What a norm multiplies by, [size]."""
+        weight = self(f"{name}.weight", (size,)).to(self.dtype)
+        return weight + 1 if self.one_based else weight
 
     def __call__(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
         if name not in self.tensors:
@@ -138,23 +141,26 @@ class _Taker:
         return self.tensors[name]
 
 
-def _block(
-    take: _Taker, arch: Architecture, prefix: str, dtype: torch.dtype, adapters: Mapping[str, torch.nn.Parameter], scale: float
-) -> Block:
-    shapes = arch.linear_shapes()
-    linears = {}
-    for group, members in GROUPS.items():
-        parts = tuple(take(f"{prefix}{m}.weight", shapes[m]) for m in members)
-        biased = arch.qkv_bias and group in ("q", "kv")
-        bias = torch.cat([take(f"{prefix}{m}.bias", shapes[m][:1]) for m in members]).to(dtype) if biased else None
-        found, at = [], 0
-        for m in members:
-            columns = slice(at, at + shapes[m][0])
-            at = columns.stop
-            if a_name(prefix + m) in adapters:
-                found.append(Adapter(adapters[a_name(prefix + m)], adapters[b_name(prefix + m)], scale, columns))
-        weight = torch.cat(parts).to(dtype)
-        linears[group] = Linear(weight, bias, parts if found else (), tuple(found))
-    norm = [take(f"{prefix}{n}.weight", (arch.hidden,)).to(dtype) for n in ("input_layernorm", "post_attention_layernorm")]
-    qk = [take(f"{prefix}self_attn.{n}.weight", (arch.head_dim,)).to(dtype) if arch.qk_norm else None for n in ("q_norm", "k_norm")]
-    return Block(linears, norm[0], norm[1], qk[0], qk[1])
+def _block(take: _Taker, arch: Architecture, prefix: str, adapters: Mapping[str, torch.nn.Parameter], scale: float) -> Block:
+    linears = {group: _group(take, arch, prefix, group, adapters, scale) for group in arch.groups()}
+    inner = ("pre_feedforward_layernorm", "post_attention_layernorm", "post_feedforward_layernorm")
+    names = inner if arch.gemma else ("post_attention_layernorm",)
+    norms = [take.norm(prefix + name, arch.hidden) for name in ("input_layernorm", *names)]
+    after = (norms[2], norms[3]) if arch.gemma else (None, None)
+    qk = [take.norm(f"{prefix}self_attn.{n}", arch.head_dim) if arch.qk_norm else None for n in ("q_norm", "k_norm")]
+    return Block(linears, norms[0], norms[1], *after, qk[0], qk[1])
+
+
+def _group(take: _Taker, arch: Architecture, prefix: str, group: str, adapters: Mapping[str, torch.nn.Parameter], scale: float) -> Linear:
+    shapes, parts, biases, found, at = arch.linear_shapes(), [], [], [], 0
+    for part in arch.groups()[group]:
+        name, rows = prefix + part.module, slice(part.first, part.last)
+        columns = slice(at, at + part.last - part.first)
+        at = columns.stop
+        parts.append(take(f"{name}.weight", shapes[part.module])[rows])
+        if arch.qkv_bias and group in ("q", "kv"):
+            biases.append(take(f"{name}.bias", shapes[part.module][:1])[rows])
+        if a_name(name) in adapters:
+            found.append(Adapter(adapters[a_name(name)], adapters[b_name(name)], scale, columns, rows))
+    bias = torch.cat(biases).to(take.dtype) if biases else None
+    return Linear(torch.cat(parts).to(take.dtype), bias, tuple(parts) if found else (), tuple(found))

@@ -3,6 +3,7 @@
 One decision: every row's softmax is cut into pieces (its own node, then each ancestor), each computed by the
 CPU flash kernel and merged by log-sum-exp; the backward of each piece is called with the *global* output and
 log-sum-exp, which makes it exact. See FlashAttention-2 (arXiv:2307.08691), section 3.1, for both identities.
+Where scores are capped, or a window is shorter than the pack is deep, `kernels.dense` computes the same pieces.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
+from luthier.engine.kernels.dense import Positions, Rule, dense_backward, dense_forward
 from luthier.engine.kernels.segments import AttentionPlan, SquareGroup
 
 _forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -18,6 +20,11 @@ _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 _NOWHERE = 1e30
 """Log-sum-exp of padding rows: makes their probabilities, and so their gradients, exactly zero."""
+
+
+PLAIN = Rule()
+Pair = tuple[torch.Tensor, torch.Tensor]
+Triple = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 @dataclass(slots=True)
@@ -28,21 +35,66 @@ class Attended:
     lse: torch.Tensor
 
 
+Given = tuple[torch.Tensor, Triple, Attended]
+"""Gradient of the output, queries, keys and values, and what the forward pass gave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """Sequences under way. positions: int64 [n], depth of each query; mask: [n, 1, 1, length], added to scores of own keys."""
+
+    positions: torch.Tensor
+    mask: torch.Tensor
+    deepest: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Kernel:
+    """One piece of attention, by the flash kernel, or with written-out scores where `dense`."""
+
+    rule: Rule
+    dense: bool
+
+    def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool, at: Positions | None) -> Pair:
+        """q: [B, heads, Tq, dim]; k, v: [B, kv_heads, Tk, dim]; at: see `dense`; None in a causal square, unused by flash."""
+        if self.dense:
+            return dense_forward(q, k, v, self.rule, at)
+        return _forward(q, k, v, 0.0, causal, scale=self.rule.scale)
+
+    def backward(self, grads: Pair, qkv: Triple, lse: torch.Tensor, causal: bool, at: Positions | None) -> Triple:
+        """grads: of the output, and the output itself."""
+        if self.dense:
+            return dense_backward(grads, qkv, lse, self.rule, at)
+        return _backward(grads[0], *qkv, grads[1], lse, 0.0, causal, scale=self.rule.scale)
+
+    def at(self, plan: AttentionPlan, rows: slice, keys: slice) -> Positions | None:
+        """Depths of a rectangle's queries and keys."""
+        return (plan.query_positions[rows], plan.positions[keys]) if self.dense else None
+
+
+def _kernel(rule: Rule, deepest: int) -> _Kernel:
+    """deepest: of the positions that take part; a window that none of them reaches cuts nothing."""
+    return _Kernel(rule, rule.cap is not None or (rule.window is not None and deepest >= rule.window))
+
+
 def attend(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: AttentionPlan, prefix: tuple[torch.Tensor, torch.Tensor] | None = None
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: AttentionPlan, prefix: Pair | None = None, rule: Rule = PLAIN
 ) -> Attended:
     """Attention of the plan's query rows.
 
-    q: [Tq, heads, head_dim]; k, v: [Tk, kv_heads, head_dim]; prefix: keys and values [P, kv_heads, head_dim]
-    that every query sees (already rotated). Scale is 1/sqrt(head_dim).
+    q: [Tq, heads, head_dim]; k, v: [Tk, kv_heads, head_dim]; prefix: keys and values [P, kv_heads, head_dim] of the depths
+    0..P-1, above every query (already rotated).
     """
     result = Attended(torch.empty_like(q), q.new_empty(q.shape[:2]))
+    kernel = _kernel(rule, plan.deepest)
     for square in plan.squares:
-        _square_forward(result, q, k, v, square)
+        _square_forward(result, (q, k, v), square, kernel)
     for q0, q1, k0, k1 in plan.rectangles:
-        _merge(result, slice(q0, q1), q, k[k0:k1], v[k0:k1])
+        rows, keys = slice(q0, q1), slice(k0, k1)
+        _merge(result, rows, (q, k[keys], v[keys]), kernel, kernel.at(plan, rows, keys))
     if prefix is not None:
-        _merge(result, slice(0, len(q)), q, *prefix)
+        at = (plan.query_positions, torch.arange(len(prefix[0]))) if kernel.dense else None
+        _merge(result, slice(0, len(q)), (q, *prefix), kernel, at)
     return result
 
 
@@ -51,75 +103,84 @@ def _heads_first(x: torch.Tensor) -> torch.Tensor:
     return (x if x.dim() == 4 else x[None]).transpose(1, 2)
 
 
-def _square_forward(result: Attended, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, square: SquareGroup) -> None:
+def _square_forward(result: Attended, qkv: Triple, square: SquareGroup, kernel: _Kernel) -> None:
     if square.span is not None:
         rows, keys = slice(*square.span[:2]), slice(*square.span[2:])
-        out, lse = _forward(_heads_first(q[rows]), _heads_first(k[keys]), _heads_first(v[keys]), 0.0, True)
+        q, k, v = (_heads_first(t) for t in (qkv[0][rows], qkv[1][keys], qkv[2][keys]))
+        out, lse = kernel.forward(q, k, v, True, None)
         result.out[rows] = out[0].transpose(0, 1)
         result.lse[rows] = lse[0].transpose(0, 1)
         return
-    out, lse = _forward(_heads_first(q[square.q_rows]), _heads_first(k[square.k_rows]), _heads_first(v[square.k_rows]), 0.0, True)
+    q, k, v = (_heads_first(t) for t in (qkv[0][square.q_rows], qkv[1][square.k_rows], qkv[2][square.k_rows]))
+    out, lse = kernel.forward(q, k, v, True, None)
     result.out[square.q_rows[square.real]] = out.transpose(1, 2)[square.real]
     result.lse[square.q_rows[square.real]] = lse.transpose(1, 2)[square.real]
 
 
-def _merge(result: Attended, rows: slice, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
-    out, lse = _forward(_heads_first(q[rows]), _heads_first(k), _heads_first(v), 0.0, False)
+def _merge(result: Attended, rows: slice, qkv: Triple, kernel: _Kernel, at: Positions | None) -> None:
+    """Add a piece that the queries `rows` see whole, or as far as their window reaches."""
+    q, k, v = (_heads_first(t) for t in (qkv[0][rows], qkv[1], qkv[2]))
+    out, lse = kernel.forward(q, k, v, False, at)
     lse = lse[0].transpose(0, 1)
     share = torch.sigmoid(lse - result.lse[rows])
     result.out[rows].lerp_(out[0].transpose(0, 1), share[..., None])
     result.lse[rows] = torch.logaddexp(result.lse[rows], lse)
 
 
-def attend_backward(
-    d_out: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, done: Attended, plan: AttentionPlan
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def attend_backward(d_out: torch.Tensor, qkv: Triple, done: Attended, plan: AttentionPlan, rule: Rule = PLAIN) -> Triple:
     """Gradients of q, k, v given that of the output, [Tq, heads, head_dim]."""
-    dq, dk, dv = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
+    grads = (torch.zeros_like(qkv[0]), torch.zeros_like(qkv[1]), torch.zeros_like(qkv[2]))
+    kernel = _kernel(rule, plan.deepest)
     for square in plan.squares:
         if square.span is None:
-            _group_backward(d_out, (q, k, v), done, square, (dq, dk, dv))
+            _group_backward((d_out, qkv, done), square, kernel, grads)
         else:
-            _piece_backward(d_out, (q, k, v), done, square.span, True, (dq, dk, dv))
-    for rectangle in plan.rectangles:
-        _piece_backward(d_out, (q, k, v), done, rectangle, False, (dq, dk, dv))
-    return dq, dk, dv
+            _piece_backward((d_out, qkv, done), square.span, kernel, None, grads)
+    for span in plan.rectangles:
+        _piece_backward((d_out, qkv, done), span, kernel, plan, grads)
+    return grads
 
 
-Triple = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-
-
-def _piece_backward(d_out: torch.Tensor, qkv: Triple, done: Attended, span: tuple[int, int, int, int], causal: bool, grads: Triple) -> None:
+def _piece_backward(given: Given, span: tuple[int, int, int, int], kernel: _Kernel, within: AttentionPlan | None, grads: Triple) -> None:
+    """within: the plan that a rectangle is of; None for a causal square."""
+    d_out, qkv, done = given
     rows, keys = slice(*span[:2]), slice(*span[2:])
     q, k, v = (_heads_first(t) for t in (qkv[0][rows], qkv[1][keys], qkv[2][keys]))
     lse = done.lse[rows].transpose(0, 1)[None]
-    pieces = _backward(_heads_first(d_out[rows]), q, k, v, _heads_first(done.out[rows]), lse, 0.0, causal)
+    at = kernel.at(within, rows, keys) if within is not None else None
+    pieces = kernel.backward((_heads_first(d_out[rows]), _heads_first(done.out[rows])), (q, k, v), lse, within is None, at)
     for grad, where, piece in zip(grads, (rows, keys, keys), pieces, strict=True):
         grad[where] += piece[0].transpose(0, 1)
 
 
-def _group_backward(d_out: torch.Tensor, qkv: Triple, done: Attended, square: SquareGroup, grads: Triple) -> None:
+def _group_backward(given: Given, square: SquareGroup, kernel: _Kernel, grads: Triple) -> None:
+    d_out, qkv, done = given
     rows, keys, real = square.q_rows, square.k_rows, square.real
     d_piece = d_out[rows].masked_fill_(~real[..., None, None], 0.0)
     lse = done.lse[rows].masked_fill_(~real[..., None], _NOWHERE)
     q, k, v = (_heads_first(t) for t in (qkv[0][rows], qkv[1][keys], qkv[2][keys]))
-    pieces = _backward(_heads_first(d_piece), q, k, v, _heads_first(done.out[rows]), lse.transpose(1, 2), 0.0, True)
+    pieces = kernel.backward((_heads_first(d_piece), _heads_first(done.out[rows])), (q, k, v), lse.transpose(1, 2), True, None)
     for grad, where, piece in zip(grads, (rows, keys, keys), pieces, strict=True):
         grad[where[real]] += piece.transpose(1, 2)[real]
 
 
-def attend_cached(
-    q: torch.Tensor, own: tuple[torch.Tensor, torch.Tensor], mask: torch.Tensor, prefix: tuple[torch.Tensor, torch.Tensor] | None
-) -> torch.Tensor:
+def attend_cached(q: torch.Tensor, own: Pair, slots: Slots, prefix: Pair | None, rule: Rule = PLAIN) -> torch.Tensor:
     """One query per sequence over its own cached keys and a prefix that all share.
 
-    q: [n, heads, head_dim]; own: keys, values [n, kv_heads, length, head_dim]; mask: [n, 1, 1, length], added;
-    prefix: keys, values [P, kv_heads, head_dim]. Returns [n, heads, head_dim]. The query heads that share a key head are
-    given to the kernel as so many queries of that head, so that each key is read once.
+    q: [n, heads, head_dim]; own: keys, values [n, kv_heads, length, head_dim]; prefix: keys, values [P, kv_heads, head_dim].
+    Returns [n, heads, head_dim]. The query heads that share a key head are given to the flash kernel as so many queries of
+    that head, so that each key is read once.
     """
-    grouped = q.view(len(q), own[0].shape[1], -1, q.shape[2])
-    out, lse = _forward(grouped, own[0], own[1], 0.0, False, attn_mask=mask)
+    kernel = _kernel(rule, slots.deepest)
+    if kernel.dense:
+        skip = len(prefix[0]) if prefix is not None else 0
+        at_q = slots.positions[:, None]
+        out, lse = dense_forward(q[:, :, None], *own, rule, (at_q, skip + torch.arange(own[0].shape[2])[None].expand(len(q), -1)))
+    else:
+        grouped = q.view(len(q), own[0].shape[1], -1, q.shape[2])
+        out, lse = _forward(grouped, *own, 0.0, False, attn_mask=slots.mask, scale=rule.scale)
     result = Attended(out.reshape(q.shape), lse.reshape(q.shape[:2]))
     if prefix is not None:
-        _merge(result, slice(0, len(q)), q, *prefix)
+        at = (slots.positions, torch.arange(len(prefix[0]))) if kernel.dense else None
+        _merge(result, slice(0, len(q)), (q, *prefix), kernel, at)
     return result.out

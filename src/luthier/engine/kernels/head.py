@@ -6,23 +6,40 @@ chunk that computed them; otherwise log-probabilities come first and the chunk i
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 from luthier.engine.kernels.chunks import chunk_rows
 
 
-def head_forward(
-    hidden: torch.Tensor, weight: torch.Tensor, row: torch.Tensor, token: torch.Tensor, top: torch.Tensor | None = None
-) -> torch.Tensor:
+@dataclass(frozen=True, slots=True)
+class Head:
+    """weight: [vocabulary, hidden]. cap: logits become cap * tanh(logits / cap) (Gemma 2); None for none."""
+
+    weight: torch.Tensor
+    cap: float | None = None
+
+    def logits(self, hidden: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """[U, vocabulary] of hidden rows [U, hidden]."""
+        logits = torch.mm(hidden, self.weight.t(), out=out)
+        return logits if self.cap is None else logits.div_(self.cap).tanh_().mul_(self.cap)
+
+    def bend(self, logits: torch.Tensor) -> torch.Tensor | None:
+        """Derivative of the cap at logits that are capped; None without one."""
+        return None if self.cap is None else (logits / self.cap).square_().neg_().add_(1)
+
+
+def head_forward(hidden: torch.Tensor, head: Head, row: torch.Tensor, token: torch.Tensor, top: torch.Tensor | None = None) -> torch.Tensor:
     """Log-probability of each target.
 
-    hidden: [U, hidden] rows; weight: [vocabulary, hidden]; row: int64 [M], ascending positions in `hidden`;
+    hidden: [U, hidden] rows; row: int64 [M], ascending positions in `hidden`;
     token: int64 [M]; top: bool [M], filled in where it is wanted: the target is the argmax of its row's logits.
     Returns [M] in the dtype of `hidden`.
     """
     out = hidden.new_empty(len(row))
-    for rows, span in _chunks(len(hidden), row, chunk_rows(len(weight))):
-        logits = hidden[rows] @ weight.t()
+    for rows, span in _chunks(len(hidden), row, chunk_rows(len(head.weight))):
+        logits = head.logits(hidden[rows])
         here = row[span] - rows.start
         out[span] = logits[here, token[span]] - torch.logsumexp(logits, -1)[here]
         if top is not None:
@@ -32,7 +49,7 @@ def head_forward(
 
 def head_backward(
     hidden: torch.Tensor,
-    weight: torch.Tensor,
+    head: Head,
     row: torch.Tensor,
     token: torch.Tensor,
     coefficient: torch.Tensor,
@@ -41,14 +58,16 @@ def head_backward(
     """Log-probabilities [M], their means over the vocabulary [M], and the gradient of `hidden` (all in its dtype).
 
     The loss is -sum(coefficient * logprob) - sum(of_mean * mean_logprob); without `of_mean` the means are None.
-    A row may carry several targets: its gradient is (sum(c + m) * softmax - sum(c * onehot) - sum(m) / vocabulary) @ weight.
+    A row may carry several targets: its gradient is (sum(c + m) * softmax - sum(c * onehot) - sum(m) / vocabulary) @ weight,
+    where the logits are capped times 1 - (logits / cap)^2.
     """
     out, d_hidden = hidden.new_empty(len(row)), torch.empty_like(hidden)
     means = None if of_mean is None else torch.empty_like(out)
-    size = chunk_rows(len(weight))
-    scratch = hidden.new_empty(min(size, len(hidden)), len(weight))
+    size = chunk_rows(len(head.weight))
+    scratch = hidden.new_empty(min(size, len(hidden)), len(head.weight))
     for rows, span in _chunks(len(hidden), row, size):
-        logits = torch.mm(hidden[rows], weight.t(), out=scratch[: rows.stop - rows.start])
+        logits = head.logits(hidden[rows], scratch[: rows.stop - rows.start])
+        bend = head.bend(logits)
         here, c = row[span] - rows.start, coefficient[span]
         chosen, largest = logits[here, token[span]], logits.amax(-1, keepdim=True)
         middle = logits.mean(-1) if means is not None else None
@@ -64,8 +83,10 @@ def head_backward(
         slope = exps.mul_(total / mass)
         slope.index_put_((here, token[span]), -c, accumulate=True)
         if uniform is not None:
-            slope.sub_(uniform / len(weight))
-        torch.mm(slope, weight, out=d_hidden[rows])
+            slope.sub_(uniform / len(head.weight))
+        if bend is not None:
+            slope.mul_(bend)
+        torch.mm(slope, head.weight, out=d_hidden[rows])
     return out, means, d_hidden
 
 

@@ -27,19 +27,26 @@ def rms_backward(d_y: torch.Tensor, x: torch.Tensor, scale: torch.Tensor, weight
     return g.sub_(x * inner).mul_(scale)
 
 
-def rotary_angles(inverse_frequency: torch.Tensor, positions: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """cos and sin, [T, 1, head_dim / 2], of float32 angles."""
+def rotary_angles(
+    inverse_frequency: torch.Tensor, positions: torch.Tensor, dtype: torch.dtype, scale: float = 1.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """cos and sin, [T, 1, rotated / 2], of float32 angles, times `scale`."""
     angle = positions.to(torch.float32)[:, None, None] * inverse_frequency.to(torch.float32)
-    return angle.cos().to(dtype), angle.sin().to(dtype)
+    return (angle.cos() * scale).to(dtype), (angle.sin() * scale).to(dtype)
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary embedding in halves layout (arXiv:2104.09864 as in Llama): x is [T, heads, head_dim]; returns a new tensor."""
-    half = x.shape[-1] // 2
-    a, b = x[..., :half], x[..., half:]
+    """Rotary embedding in halves layout (arXiv:2104.09864 as in Llama): x is [T, heads, head_dim]; returns a new tensor.
+
+    The first 2 x cos.shape[-1] of a head are rotated, the rest is passed on.
+    """
+    half = cos.shape[-1]
+    a, b = x[..., :half], x[..., half : 2 * half]
     out = torch.empty_like(x, memory_format=torch.contiguous_format)
     torch.mul(a, cos, out=out[..., :half]).addcmul_(b, sin, value=-1)
-    torch.mul(b, cos, out=out[..., half:]).addcmul_(a, sin)
+    torch.mul(b, cos, out=out[..., half : 2 * half]).addcmul_(a, sin)
+    if 2 * half < x.shape[-1]:
+        out[..., 2 * half :] = x[..., 2 * half :]
     return out
 
 

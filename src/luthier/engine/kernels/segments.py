@@ -30,17 +30,25 @@ class AttentionPlan:
     """squares: each query row is in exactly one. rectangles: (q0, q1, k0, k1), every query sees every key.
 
     rows: int64 [Tq], the pack rows that are queries, ascending; None when all are.
+    positions: int64 [T], the depth of each row of the pack; deepest: the largest.
     """
 
     squares: tuple[SquareGroup, ...]
     rectangles: tuple[tuple[int, int, int, int], ...]
     rows: torch.Tensor | None
+    positions: torch.Tensor
+    deepest: int
+
+    @property
+    def query_positions(self) -> torch.Tensor:
+        """int64 [Tq]."""
+        return self.positions if self.rows is None else self.positions[self.rows]
 
 
-def plan_attention(nodes: np.ndarray, needed: np.ndarray | None = None) -> AttentionPlan:
+def plan_attention(nodes: np.ndarray, positions: np.ndarray, needed: np.ndarray | None = None) -> AttentionPlan:
     """Pieces for the nodes of a pack ([N, 3]: first row, end row, last descendant's end), in depth-first order.
 
-    needed: pack rows whose output is wanted, ascending; None for all rows.
+    positions: depth of each row. needed: pack rows whose output is wanted, ascending; None for all rows.
     """
     first_query = nodes[:, 0].copy()
     if needed is not None:
@@ -59,7 +67,8 @@ def plan_attention(nodes: np.ndarray, needed: np.ndarray | None = None) -> Atten
     rows = None
     if needed is not None:
         rows = torch.from_numpy(np.concatenate([np.arange(a, b) for a, b in zip(first_query, nodes[:, 1], strict=True)]))
-    return AttentionPlan(_squares(q0[:-1], first_query, lengths), tuple(rectangles), rows)
+    squares = _squares(q0[:-1], first_query, lengths)
+    return AttentionPlan(squares, tuple(rectangles), rows, torch.from_numpy(positions), int(positions.max()))
 
 
 def _squares(q0: np.ndarray, k0: np.ndarray, lengths: np.ndarray) -> tuple[SquareGroup, ...]:

@@ -1,7 +1,7 @@
 """The sizes of a decoder, read from `config.json` and the headers of its safetensors files alone.
 
-One decision: no weight and no library of models is loaded; what a config leaves out is what the four families
-of the fast engine take for it.
+One decision: no weight and no library of models is loaded; what a config leaves out is what the families of the
+fast engine take for it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,13 @@ from luthier.core.errors import CorruptArtifact, UserError
 
 BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "U8": 1, "I8": 1, "BOOL": 1}
 """Bytes of one value by the name of its type in a safetensors header."""
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3")
+"""What the fast engine computes, by `model_type`."""
+GEMMA = ("gemma2", "gemma3_text")
 PARTS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The linear layers of a decoder layer, in the order of computation."""
+FUSED = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
+"""The same where queries, keys and values are stored as one layer, and gate and up as another (Phi-3)."""
 
 
 class Sizes(Protocol):
@@ -38,11 +43,16 @@ class Sizes(Protocol):
     def kv_heads(self) -> int: ...
     @property
     def head_dim(self) -> int: ...
+    @property
+    def windows(self) -> tuple[int | None, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Dimensions:
-    """Sizes of a decoder and of its weights on disk. `stored_bytes`: bytes of one stored value of a linear layer."""
+    """Sizes of a decoder and of its weights on disk. `stored_bytes`: bytes of one stored value of a linear layer.
+
+    windows: per layer, how many tokens a token sees, None for all; empty where no layer has a window.
+    """
 
     family: str
     vocabulary: int
@@ -56,6 +66,7 @@ class Dimensions:
     longest: int
     file_bytes: int
     stored_bytes: int
+    windows: tuple[int | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +77,10 @@ class Trains:
     modules: tuple[str, ...] = PARTS
 
     @classmethod
-    def lora(cls, rank: int, targets: tuple[str, ...] = ("all-linear",)) -> Trains:
+    def lora(cls, rank: int, targets: tuple[str, ...] = ("all-linear",), family: str = "llama") -> Trains:
         """LoRA on the named layers, or on every linear layer of the decoder (`all-linear`)."""
-        return cls(rank, PARTS if targets == ("all-linear",) else tuple(p for p in PARTS if p in targets))
+        parts = stored_parts(family)
+        return cls(rank, parts if targets == ("all-linear",) else tuple(p for p in parts if p in targets))
 
 
 def shape_of(sizes: Sizes, part: str) -> tuple[int, int]:
@@ -82,7 +94,19 @@ def shape_of(sizes: Sizes, part: str) -> tuple[int, int]:
         "gate_proj": (sizes.intermediate, sizes.hidden),
         "up_proj": (sizes.intermediate, sizes.hidden),
         "down_proj": (sizes.hidden, sizes.intermediate),
+        "qkv_proj": (q + 2 * kv, sizes.hidden),
+        "gate_up_proj": (2 * sizes.intermediate, sizes.hidden),
     }[part]
+
+
+def stored_parts(family: str) -> tuple[str, ...]:
+    """The linear layers of a decoder layer as its files name them."""
+    return FUSED if family == "phi3" else PARTS
+
+
+def window_of(sizes: Sizes) -> int | None:
+    """The window of the layers that have one."""
+    return next((w for w in sizes.windows if w is not None), None)
 
 
 def read_dimensions(folder: Path) -> Dimensions:
@@ -92,26 +116,50 @@ def read_dimensions(folder: Path) -> Dimensions:
     stored = {entry["dtype"] for header in headers for name, entry in header.items() if name.endswith("_proj.weight")}
     heads = _needed(config, "num_attention_heads", folder)
     hidden = _needed(config, "hidden_size", folder)
-    longest, window = config.get("max_position_embeddings") or 2**31, _window(config)
+    family, layers = str(config.get("model_type", "unknown")), _needed(config, "num_hidden_layers", folder)
     return Dimensions(
-        family=str(config.get("model_type", "unknown")),
+        family=family,
         vocabulary=_needed(config, "vocab_size", folder),
         hidden=hidden,
         intermediate=_needed(config, "intermediate_size", folder),
-        layers=_needed(config, "num_hidden_layers", folder),
+        layers=layers,
         heads=heads,
         kv_heads=config.get("num_key_value_heads") or heads,
         head_dim=config.get("head_dim") or hidden // heads,
-        tied=bool(config.get("tie_word_embeddings", False)),
-        longest=min(longest, window or longest),
+        tied=bool(config.get("tie_word_embeddings", family in GEMMA)),
+        longest=_longest(config),
         file_bytes=sum(BYTES.get(e["dtype"], 4) * math.prod(e["shape"]) for h in headers for n, e in h.items() if n != "__metadata__"),
         stored_bytes=max((BYTES.get(d, 4) for d in stored), default=4),
+        windows=_windows(config, family, layers),
     )
 
 
-def _window(config: dict[str, Any]) -> int | None:
-    used = config.get("use_sliding_window", config.get("model_type") == "mistral")
-    return config.get("sliding_window") if used else None
+def _longest(config: dict[str, Any]) -> int:
+    """Positions that the model knows; under longrope, those of its short range."""
+    longest = config.get("max_position_embeddings") or 2**31
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if rope.get("rope_type", rope.get("type")) in ("longrope", "su") or (config.get("model_type") == "phi3" and rope.get("type") == "yarn"):
+        return min(longest, rope.get("original_max_position_embeddings") or config.get("original_max_position_embeddings") or longest)
+    return longest
+
+
+def _windows(config: dict[str, Any], family: str, layers: int) -> tuple[int | None, ...]:
+    """As the transformers configs of the families fill in what is left out."""
+    window = config.get("sliding_window", 4096 if family in (*GEMMA, "mistral") else None)
+    if window is None or (family in ("qwen2", "qwen3") and not config.get("use_sliding_window")) or family not in FAMILIES[1:]:
+        return ()
+    kinds = config.get("layer_types") or _kinds(config, family, layers)
+    return tuple(window if kind == "sliding_attention" else None for kind in kinds)
+
+
+def _kinds(config: dict[str, Any], family: str, layers: int) -> list[str]:
+    full = {
+        "gemma2": [i % 2 == 1 for i in range(layers)],
+        "gemma3_text": [(i + 1) % (config.get("sliding_window_pattern") or 6) == 0 for i in range(layers)],
+        "qwen2": [i < config.get("max_window_layers", 28) for i in range(layers)],
+        "qwen3": [i < config.get("max_window_layers", 28) for i in range(layers)],
+    }.get(family, [False] * layers)
+    return ["full_attention" if whole else "sliding_attention" for whole in full]
 
 
 def _needed(config: dict[str, Any], name: str, folder: Path) -> int:

@@ -9,14 +9,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
-from luthier.engine.memory.dimensions import PARTS, Sizes, Trains, shape_of
+from luthier.engine.memory.dimensions import PARTS, Sizes, Trains, shape_of, window_of
 from luthier.engine.trees.pack import Pack
 
-_STAGE = {"q_proj": 0, "k_proj": 0, "v_proj": 0, "o_proj": 1, "gate_proj": 2, "up_proj": 2, "down_proj": 3}
+_STAGE = {
+    "q_proj": 0,
+    "k_proj": 0,
+    "v_proj": 0,
+    "o_proj": 1,
+    "gate_proj": 2,
+    "up_proj": 2,
+    "down_proj": 3,
+    "qkv_proj": 0,
+    "gate_up_proj": 2,
+}
 """Order of computation inside a layer."""
 _BACKWARD_OF_ATTENTION = 2.5
 """Backward over forward FLOPs of flash attention: five products of two (arXiv:2307.08691, section 4.1); 3.5 together."""
@@ -29,22 +39,26 @@ class Counts:
     """Rows of some packs. rows: unique tokens computed. needed: rows that predict a target.
 
     pairs: (row, key) pairs that causal attention visits over all rows; needed_pairs: over the needed rows.
+    near_pairs, near_needed_pairs: the same where a row sees no further than a window.
     """
 
     rows: int = 0
     needed: int = 0
     pairs: int = 0
     needed_pairs: int = 0
+    near_pairs: int = 0
+    near_needed_pairs: int = 0
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(self.rows + other.rows, self.needed + other.needed, self.pairs + other.pairs, self.needed_pairs + other.needed_pairs)
+        return Counts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
-def count(pack: Pack) -> Counts:
-    """The counts of one pack: a row at depth p sees p + 1 keys, whatever the tree."""
+def count(pack: Pack, window: int | None = None) -> Counts:
+    """The counts of one pack: a row at depth p sees p + 1 keys, whatever the tree, at most `window` of them in the layers that have one."""
     needed = np.unique(pack.targets.row)
     sees = pack.positions + 1
-    return Counts(pack.num_rows, len(needed), int(sees.sum()), int(sees[needed].sum()))
+    near = np.minimum(sees, window) if window is not None else np.zeros_like(sees)
+    return Counts(pack.num_rows, len(needed), *(int(x.sum()) for x in (sees, sees[needed], near, near[needed])))
 
 
 def unavoidable_flops(sizes: Sizes, packs: Iterable[Pack], trains: Trains) -> float:
@@ -53,7 +67,7 @@ def unavoidable_flops(sizes: Sizes, packs: Iterable[Pack], trains: Trains) -> fl
     sizes: `Dimensions` or the fast engine's `Architecture`. trains: `Trains.lora(16)`, `Trains()` for all weights,
     `FROZEN` for a forward pass. Not counted: norms, rotary, SwiGLU, the loss, the optimiser, merging adapters.
     """
-    return counted_flops(sizes, sum((count(p) for p in packs), Counts()), trains)
+    return counted_flops(sizes, sum((count(p, window_of(sizes)) for p in packs), Counts()), trains)
 
 
 def counted_flops(sizes: Sizes, counts: Counts, trains: Trains) -> float:
@@ -70,7 +84,10 @@ def counted_flops(sizes: Sizes, counts: Counts, trains: Trains) -> float:
         for part in PARTS:
             rows = counts.needed if last and part not in ("k_proj", "v_proj") else counts.rows
             total += rows * _linear(sizes, part, trains, layer == 0)
-        pairs = counts.needed_pairs if last else counts.pairs
+        for part in trains.modules:
+            total += _adapted(sizes, part, trains, counts.needed if last else counts.rows, counts.rows)
+        near = bool(sizes.windows) and sizes.windows[layer] is not None
+        pairs = (counts.near_needed_pairs if near else counts.needed_pairs) if last else counts.near_pairs if near else counts.pairs
         backward = _BACKWARD_OF_ATTENTION if _gradient_reaches(trains, 1, layer == 0) else 0.0
         total += 4.0 * sizes.heads * sizes.head_dim * pairs * (1.0 + backward)
     head = 1 if trains == FROZEN else 2 if trains.rank is not None else 3
@@ -78,12 +95,21 @@ def counted_flops(sizes: Sizes, counts: Counts, trains: Trains) -> float:
 
 
 def _linear(sizes: Sizes, part: str, trains: Trains, first: bool) -> float:
-    """FLOPs of one row through one linear layer, forward and backward."""
+    """FLOPs of one row through one frozen linear layer, forward and backward; and its weight's gradient where all are trained."""
     out, inner = shape_of(sizes, part)
-    product, adapter = 2.0 * out * inner, 0.0
-    if part in trains.modules:
-        adapter = product if trains.rank is None else 4.0 * trains.rank * (out + inner)
-    return product * (1 + _gradient_reaches(trains, _STAGE[part], first)) + adapter
+    weight = trains.rank is None and part in trains.modules
+    return 2.0 * out * inner * (1 + _gradient_reaches(trains, _STAGE[part], first) + weight)
+
+
+def _adapted(sizes: Sizes, part: str, trains: Trains, needed: int, rows: int) -> float:
+    """FLOPs of an adapter over all rows of a layer. needed: rows that more than keys and values are computed for."""
+    if trains.rank is None:
+        return 0.0
+    out, inner = shape_of(sizes, part)
+    if part == "qkv_proj":
+        q = sizes.heads * sizes.head_dim
+        return 4.0 * trains.rank * (rows * (out - q + inner) + needed * q)
+    return 4.0 * trains.rank * (out + inner) * (rows if part in ("k_proj", "v_proj") else needed)
 
 
 def _gradient_reaches(trains: Trains, stage: int, first: bool) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from luthier.engine.contract import TokenSequence
+from luthier.engine.memory.dimensions import window_of
 from luthier.engine.memory.flops import Counts, count, counted_flops, pair_cost
 from luthier.engine.memory.model import Parts, Rows, largest, rows_of
 from luthier.engine.memory.room import Room
@@ -46,7 +47,7 @@ def forecast(room: Room, sequences: Sequence[TokenSequence], steps: Sequence[np.
     packs = {step: _packs(room, sequences, steps[step]) for step in sorted(heavy | set(spread))}
     worst = largest(room.model, [_rows(pack) for step in packs for pack in packs[step]])
     again = room.recomputed_layers(worst)
-    counted = sum((count(pack) for step in spread for pack in packs[step]), Counts())
+    counted = sum((count(pack, window_of(room.model.sizes)) for step in spread for pack in packs[step]), Counts())
     flops = counted_flops(room.model.sizes, counted, room.model.trains) * float(total.sum()) / float(total[spread].sum())
     share = counted.rows / float(total[spread].sum())
     return Forecast(len(steps), flops, room.model.training(worst, again), again, room.micro_batch_tokens, share)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from luthier.engine.kernels.chunks import chunk_rows
-from luthier.engine.memory.dimensions import PARTS, Dimensions, Trains, shape_of
+from luthier.engine.kernels.chunks import SCORES, chunk_rows
+from luthier.engine.memory.dimensions import GEMMA, PARTS, Dimensions, Trains, shape_of
 
 ALLOCATOR = 1.06
 """Resident over requested bytes of a training step: glibc keeps some of what is freed. Measured on 2026-11-21."""
@@ -99,28 +99,30 @@ class MemoryModel:
         """Most values alive in forward and backward of one pack. With h hidden, q = heads x head_dim, k = kv_heads x head_dim, I:
 
         a layer keeps      T (2h + 2q + 3k + heads + 2I), q more with q/k norms; the last one T (h + 3k) + Tq (the rest);
+                           (Gemma: 2h more a row, what its later norms are applied to)
         a recomputed layer T h;
-        the head           U (3h) + one chunk of logits;
-        a backward pass    of a layer needs max(4I + 4h, 6h + 2q + 4k) a row beside what the layers up to it keep.
+        the head           U (3h) + one chunk of logits, three where they are capped;
+        a backward pass    of a layer needs max(4I + 4h, 6h + 2q + 4k) a row beside what the layers up to it keep,
+                           and four chunks of scores where scores are capped or a window cuts them.
         """
         s, layers = self.sizes, self.sizes.layers
         kept = [self._layer(rows, i == layers - 1) for i in range(layers)]
         saved = [rows.tokens * s.hidden if i < recompute else kept[i] for i in range(layers)]
-        logits = min(rows.needed, chunk_rows(s.vocabulary)) * s.vocabulary
+        logits = min(rows.needed, chunk_rows(s.vocabulary)) * s.vocabulary * (3 if s.family == "gemma2" else 1)
         peak = sum(saved) + 3 * rows.needed * s.hidden + max(logits, self._forward_scratch(rows.queries))
         below = sum(saved) + 2 * rows.needed * s.hidden
         for i in range(layers - 1, -1, -1):
             below -= saved[i]
             width = rows.queries if i == layers - 1 else rows.tokens
             peak = max(peak, below + kept[i] + self._backward_scratch(width))
-        return peak + rows.tokens * s.head_dim
+        return peak + rows.tokens * s.head_dim * (2 if s.family == "gemma3_text" else 1) + self._scores(rows.tokens)
 
     def scoring(self, rows: Rows, cached: int = 0) -> Parts:
         """The peak of a forward pass alone: one layer at a time, two chunks of logits, and keys and values of `cached` tokens."""
         s = self.sizes
         kv = s.kv_heads * s.head_dim
         logits = 2 * min(rows.needed, chunk_rows(s.vocabulary)) * s.vocabulary
-        layer = self._layer(rows, False) + self._forward_scratch(rows.tokens)
+        layer = self._layer(rows, False) + self._forward_scratch(rows.tokens) + self._scores(rows.tokens + cached)
         return self._parts(max(layer, 2 * rows.needed * s.hidden + logits) + 3 * kv * cached * s.layers, ALLOCATOR_FORWARD)
 
     def generating(self, prompt: int, new: int, sequences: int) -> Parts:
@@ -142,10 +144,17 @@ class MemoryModel:
         loading = 0 if self.mapped else self.sizes.file_bytes
         return Parts(self.process, self.weights(), self.adapters(), max(work, loading))
 
+    def _scores(self, tokens: int) -> int:
+        """Values of written-out scores: where they are capped, or some token may be too deep for a window."""
+        s = self.sizes
+        cut = any(w is not None and w < tokens for w in s.windows)
+        return 4 * min(SCORES, s.heads * tokens**2) if cut or s.family == "gemma2" else 0
+
     def _layer(self, rows: Rows, last: bool) -> int:
         s = self.sizes
         q, kv = s.heads * s.head_dim, s.kv_heads * s.head_dim
-        of_queries = 2 * q + s.heads + s.hidden + 2 * s.intermediate + (q if s.family == "qwen3" else 0)
+        of_queries = 2 * q + s.heads + s.hidden + 2 * s.intermediate + (q if s.family in ("qwen3", "gemma3_text") else 0)
+        of_queries += 2 * s.hidden if s.family in GEMMA else 0
         return rows.tokens * (s.hidden + 3 * kv) + (rows.queries if last else rows.tokens) * of_queries
 
     def _forward_scratch(self, rows: int) -> int:

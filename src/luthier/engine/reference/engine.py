@@ -125,7 +125,7 @@ class ReferenceEngine:
 
     def _next_token(self, job: Job, sampling: Sampling) -> int:
         """From the whole sequence, computed anew."""
-        raw = self._model.get_output_embeddings()(self._hidden(job.sequence)[-1:])
+        raw = self._logits(job.sequence, torch.tensor([len(job.sequence) - 1]))
         logits = penalised(raw, [np.unique(job.sequence).astype(np.int64)], sampling.repetition_penalty)
         chosen = choose_plain(mask_logits(logits, [job]), sampling, [job.uniform()])
         if sampling.logprobs is not None:
@@ -141,8 +141,14 @@ class ReferenceEngine:
     def _target_logits(self, s: TokenSequence) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits [num_targets, vocabulary] that predict the targets, and the targets' tokens, int64."""
         where = np.flatnonzero(s.weights)
-        logits = self._model.get_output_embeddings()(self._hidden(s.tokens)[where - 1])
+        logits = self._logits(s.tokens, torch.from_numpy(where - 1))
         return logits, torch.from_numpy(s.tokens[where].astype(np.int64))
+
+    def _logits(self, tokens: np.ndarray, rows: torch.Tensor) -> torch.Tensor:
+        """The model's own logits after the tokens at `rows`, [len(rows), vocabulary]."""
+        ids = torch.from_numpy(tokens.astype(np.int64))[None]
+        with _exact_attention(self._model.dtype == torch.float64):
+            return self._model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False, logits_to_keep=rows).logits[0]
 
     def _hidden(self, tokens: np.ndarray) -> torch.Tensor:
         """Rows after the final norm, [N, hidden]."""

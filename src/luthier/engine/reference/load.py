@@ -18,6 +18,7 @@ from luthier.core.errors import EngineRefused, UserError
 from luthier.engine.adapter import AdapterSet, AdapterSource
 from luthier.engine.methods.contract import MethodSpec, Root, fill
 from luthier.engine.reference.engine import ReferenceEngine
+from luthier.engine.reference.exact import attention_name, exact_norms
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +34,12 @@ def load_reference(
     folder: Path, spec: MethodSpec | None, weights: dict[str, torch.Tensor] | None, seed: int, dtype: torch.dtype
 ) -> ReferenceEngine:
     """weights: the adapter to start from, by saved name; None for a fresh one. Raises UserError or EngineRefused."""
-    model = load_model(folder, dtype, "sdpa" if dtype == torch.float64 else "eager")
-    if dtype == torch.float64:
-        _norms_in_full_precision(model)
-    tuned = put_on(model, spec, weights, seed, folder.name)
+    tuned = put_on(load_model(folder, dtype), spec, weights, seed, folder.name)
     return ReferenceEngine(tuned.model, tuned.adapters)
 
 
-def load_model(folder: Path, dtype: torch.dtype, attention: str) -> Any:
-    """The decoder in `folder` by transformers' own loader, frozen. attention: a name of its attention interface.
+def load_model(folder: Path, dtype: torch.dtype, attention: str | None = None) -> Any:
+    """The decoder in `folder` by transformers' own loader, frozen. attention: a name of its attention interface, None for the reference's.
 
     Raises UserError or EngineRefused.
     """
@@ -50,12 +48,15 @@ def load_model(folder: Path, dtype: torch.dtype, attention: str) -> Any:
     if not (folder / "config.json").is_file():
         raise UserError("a model folder must hold config.json", str(folder))
     try:
+        attention = attention or attention_name(folder, dtype)
         with _no_progress_bar():
             model = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=dtype, attn_implementation=attention, local_files_only=True, trust_remote_code=False, use_safetensors=True
             )
     except (ValueError, KeyError, OSError) as err:
         raise EngineRefused(f"a decoder that transformers can load is wanted: {str(err).splitlines()[0]}", where=str(folder)) from None
+    if dtype == torch.float64:
+        exact_norms(model)
     return model.eval().requires_grad_(False)
 
 
@@ -84,12 +85,3 @@ def _no_progress_bar() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
-
-
-def _norms_in_full_precision(model: Any) -> None:
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child).__name__.endswith("RMSNorm"):
-                norm = torch.nn.RMSNorm(child.weight.shape, eps=child.variance_epsilon, dtype=child.weight.dtype)
-                norm.weight = child.weight
-                setattr(parent, name, norm)

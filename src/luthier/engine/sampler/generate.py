@@ -144,7 +144,7 @@ class _Batch:
         run = self._decoder.forward(pack, needed, Keep(keys_values=True), cache.prefix)
         cache.add(run.keys_values, [torch.from_numpy(pack.rows_of(j, np.arange(cache.skip, len(s)))) for j, s in enumerate(sequences)])
         self._jobs.extend(group)
-        logits = run.hidden[torch.from_numpy(row)] @ self._decoder.weights.head.t()
+        logits = self._decoder.weights.head.logits(run.hidden[torch.from_numpy(row)])
         return self._take(logits, range(first, first + len(group)))
 
     def _ensure(self, slots: int, widest: int) -> None:

@@ -27,7 +27,6 @@ def profile_training(
 ) -> tuple[StepProfile, str]:
     """Profile `num_steps` steps; returns it and the engine's name. The trace goes into `folder`, which is made."""
     from luthier.engine.memory.dimensions import Trains, read_dimensions
-    from luthier.engine.methods.lora import ALL_LINEAR
     from luthier.engine.profile import Work, profile_steps
     from luthier.engine.select import load_engine
     from luthier.engine.text.prepared import read_prepared
@@ -41,6 +40,7 @@ def profile_training(
         rows = tuple(sequences[i] for i in rows_of_step(step, len(sequences), recipe))
         return Batch(rows, float(np.sum([s.weights.sum() for s in rows])))
 
-    trains = Trains(spec.rank, spec.resolve(ALL_LINEAR))
-    work = Work(engine, batch, recipe.loss(), recipe.learning_rate, read_dimensions(model), trains)
+    sizes = read_dimensions(model)
+    trains = Trains.lora(spec.rank, spec.targets, sizes.family)
+    work = Work(engine, batch, recipe.loss(), recipe.learning_rate, sizes, trains)
     return profile_steps(work, num_steps, folder), engine.name

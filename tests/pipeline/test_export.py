@@ -291,6 +291,23 @@ def test_what_a_killed_export_left_is_cleared(project: Path) -> None:
     assert not left.exists()
 
 
+def test_a_kill_between_the_two_renames_loses_no_export(project: Path) -> None:
+    """--force: the earlier export stands aside for a moment; a process killed in it leaves nothing under the name."""
+    first = export("1", Path("luthier.yaml"), ExportOptions("peft", out=Path("out")), ignore)
+    Path("out").rename(".out.old")
+    with pytest.raises(UserError, match="must be new"):
+        export("1", Path("luthier.yaml"), ExportOptions("peft", out=Path("out")), ignore)
+    assert json.loads(Path("out/export.json").read_text(encoding="utf-8")) == first.record
+    assert not Path(".out.old").exists()
+
+
+def test_a_context_that_is_too_short_for_the_proof_is_refused(learner_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = find_source(str(learner_base), MISSING)
+    monkeypatch.setattr(export_check, "LONGEST", 3)
+    with pytest.raises(EngineRefused, match="64 prompts must fit"):
+        export_check.choose_prompts(source)
+
+
 def test_progress_and_finer_tensors_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     base = make_toy_base(tmp_path / "base", hidden=40)

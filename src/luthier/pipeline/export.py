@@ -97,6 +97,8 @@ def _variant(source: ExportSource, options: ExportOptions) -> str:
 
 
 def _check_target(out: Path, force: bool) -> None:
+    if not out.exists() and _earlier(out).exists():
+        _earlier(out).rename(out)  # killed between the two renames of _publish
     if not out.exists():
         return
     if not force:
@@ -223,18 +225,29 @@ def _aside(out: Path) -> Iterator[Path]:
 
 
 def _alive(pid: str) -> bool:
-    return pid.isdigit() and Path(f"/proc/{pid}").exists()
+    """True for a process of this machine, whoever owns it."""
+    try:
+        os.kill(int(pid), 0)
+    except PermissionError:
+        return True
+    except (ValueError, OverflowError, ProcessLookupError):
+        return False
+    return True
+
+
+def _earlier(out: Path) -> Path:
+    """Where an export stands while another one takes its place."""
+    return out.with_name(f".{out.name}.old")
 
 
 def _publish(work: Path, out: Path) -> None:
     """`work` becomes `out`; an earlier export there is set aside first and removed last."""
-    old = out.with_name(f".{out.name}.old")
-    remove_tree(old)
+    remove_tree(_earlier(out))
     if out.exists():
-        out.rename(old)
+        out.rename(_earlier(out))
     work.rename(out)
     fsync_path(out.parent)
-    remove_tree(old)
+    remove_tree(_earlier(out))
 
 
 def _refuse(work: Path, out: Path, breaches: tuple[str, ...]) -> None:

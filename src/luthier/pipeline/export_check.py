@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from luthier.core.errors import AnswerIsNo
+from luthier.core.errors import AnswerIsNo, EngineRefused
 from luthier.core.events import Observer, Progress
 from luthier.core.execution import Execution
 from luthier.core.records import Message
@@ -39,7 +39,7 @@ def built_in_prompts() -> tuple[tuple[Message, ...], ...]:
 
 
 def choose_prompts(source: ExportSource) -> tuple[list[Any], dict[str, int]]:
-    """(token arrays int32 [N] of at least 64 different prompts, how many from where)."""
+    """(token arrays int32 [N] of 64 different prompts, how many from where). Raises EngineRefused when fewer fit the context."""
     chosen: dict[bytes, Any] = {}
     counts: dict[str, int] = {}
     limit = min(LONGEST, source.base.context_length - 16) if source.base.context_length else LONGEST
@@ -52,6 +52,9 @@ def choose_prompts(source: ExportSource) -> tuple[list[Any], dict[str, int]]:
             if len(tokens) <= limit:
                 chosen.setdefault(tokens.tobytes(), tokens)
         counts[origin] = len(chosen) - before
+    if len(chosen) < NUM_PROMPTS:
+        must = f"{NUM_PROMPTS} prompts must fit the model's context for the comparison"
+        raise EngineRefused(must, f"{len(chosen)} of at most {limit} tokens", source.name)
     return list(chosen.values()), {k: n for k, n in counts.items() if n}
 
 

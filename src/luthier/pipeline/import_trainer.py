@@ -81,7 +81,7 @@ def carry_lora(job: Job, names: Lora) -> None:
     """LoRA, with the tool's own defaults written out."""
     job.add("train.method.kind", "lora", "the method of the job")
     job.carry(names.rank, "train.method.rank", names.default_rank, _THEIRS)
-    rank = float(job.get(names.rank, names.default_rank))
+    rank = float(job.whole(names.rank, names.default_rank))
     alpha = 2.0 * rank if names.default_alpha is None else names.default_alpha
     job.carry(names.alpha, "train.method.alpha", alpha, _THEIRS)
     fields = kinds_of("method")["lora"].model_fields
@@ -117,6 +117,8 @@ def carry_full(job: Job, key: str) -> None:
     """Full fine-tuning, where Luthier has it."""
     if "full" in kinds_of("method"):
         job.carry_as(key, "train.method", {"kind": "full"}) if job.get(key) else job.add("train.method", {"kind": "full"}, _THEIRS)
+        if job.get(key) is False:
+            job.line(key, "no effect", "", "without an adapter all weights are trained")
         return
     job.stop(key, "full fine-tuning: the project trains a LoRA adapter instead, which is another method")
 

@@ -200,6 +200,8 @@ def test_defaults_that_change_the_training_are_written_out(workplace: Path) -> N
 
 def test_settings_that_mean_another_thing_are_told_apart(workplace: Path) -> None:
     base = "model_name_or_path: x/y\ndataset_name: data/pairs.jsonl\nuse_peft: true\n"
+    _, lines, _ = written(workplace, "0.yaml", "model_name_or_path: x/y\ndataset_name: data/pairs.jsonl\nuse_peft: false\nmax_length: 64\n")
+    assert lines["use_peft"].note.startswith(("cannot be trained: full", "without an adapter"))
     whole, lines, _ = written(workplace, "1.yaml", base + "max_length: null\nloss_type: chunked_nll\n")
     assert "max_length" not in whole.get("prepare", {})
     assert (lines["max_length"].fate, lines["loss_type"].fate) == ("carried", "no effect")
@@ -295,6 +297,15 @@ def test_wrong_files_get_one_clear_message(workplace: Path) -> None:
         "batch.yaml": (
             "base_model: x\nmicro_batch_size: two\nsequence_len: 9\ndatasets: [{path: data/support.jsonl, type: alpaca}]",
             "whole number",
+        ),
+        "rank.yaml": (
+            "base_model: x\nlora_r: many\nsequence_len: 9\nadapter: lora\ndatasets: [{path: data/support.jsonl, type: alpaca}]",
+            "whole number.*lora_r",
+        ),
+        "sets.yaml": ("base_model: x\nsequence_len: 9\nadapter: lora\ndatasets: data/support.jsonl\n", "a list of data sets"),
+        "turns.yaml": (
+            "base_model: x\nsequence_len: 9\ndatasets: [{path: a.jsonl, type: chat_template, message_field_role: speaker}]",
+            "role of a turn must be named",
         ),
         "rate.yaml": (
             "base_model: x\nlearning_rate: 5\nsequence_len: 9\nadapter: lora\ndatasets: [{path: data/support.jsonl, type: alpaca}]",

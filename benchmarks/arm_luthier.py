@@ -27,7 +27,8 @@ from luthier.parts.losses.sft import SFT
 
 
 def main(job: dict[str, Any], out: Path) -> None:
-    engine = load_engine(Path(job["model"]), None, Execution(engine="fast", threads=job["threads"]), 0, Path(job["adapter"]))
+    execution = Execution(engine="fast", threads=job["threads"])
+    engine = load_engine(Path(job["model"]), None, execution, 0, Path(job["adapter"]), job["precision"])
     rows = [TokenSequence(np.array(r["input_ids"], np.int32), np.array(r["completion_mask"], np.float32)) for r in job["rows"]]
     steps = [tuple(rows[i : i + job["rows_per_step"]]) for i in range(0, len(rows), job["rows_per_step"])]
     seconds, losses, unique, separate = [], [], [], []
@@ -47,13 +48,13 @@ def main(job: dict[str, Any], out: Path) -> None:
         separate.append(done.as_if_separate_tokens)
     peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
     result = {"seconds": seconds, "losses": losses, "peak_mb": peak, "unique_tokens": unique, "as_if_separate_tokens": separate}
-    out.write_text(json.dumps({**result, "torch": torch.__version__, **limit(Path(job["model"]), steps, seconds)}))
+    out.write_text(json.dumps({**result, "torch": torch.__version__, **limit(Path(job["model"]), steps, seconds, job["precision"])}))
 
 
-def limit(model: Path, steps: list[tuple[TokenSequence, ...]], seconds: list[float]) -> dict[str, Any]:
+def limit(model: Path, steps: list[tuple[TokenSequence, ...]], seconds: list[float], precision: str) -> dict[str, Any]:
     """GEMM rate of this process and R of each step. The count shares every common token, whatever the gate did."""
     arch = read_architecture(model)
-    rate = measure_gemm_rate(arch)
+    rate = measure_gemm_rate(arch, precision=precision)
     flops = [unavoidable_flops(arch, [build_pack(step, range(len(step)), gate=0)], Trains.lora(16)) for step in steps]
     return {"gflops_per_second": rate / 1e9, "R": [f / rate / s for f, s in zip(flops, seconds, strict=True)]}
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peers import FLOAT32, PEERS, Peer
+from peers import BF16, FLOAT32, PEERS, Peer
 from plots import bars
 from safetensors.torch import load_file
 from workloads import WORKLOADS, rows_of
@@ -32,6 +32,10 @@ from luthier.engine.select import load_engine
 
 HERE = Path(__file__).resolve().parent
 Run = dict[str, Any]
+
+
+OURS = {"luthier": "float32", "luthier bf16": "bfloat16"}
+"""Our arms and their precision; ratios are given for each, so that bf16 can be read against bf16."""
 
 
 class Failed(Exception):
@@ -87,14 +91,9 @@ class Bench:
         self.job: Run = {"model": str(model), "adapter": str(folder / "adapter"), "learning_rate": 2e-4, "threads": options.threads}
         self.job["rows"] = rows_of(self.workload, options.data, model, options.rows)
 
-    def luthier(self, rows: list[Run], rows_per_step: int) -> Run:
-        return run_arm(
-            "arm_luthier.py",
-            Path(sys.executable),
-            {**self.job, "rows": rows, "rows_per_step": rows_per_step},
-            self.folder,
-            self.options.memory,
-        )
+    def luthier(self, rows: list[Run], rows_per_step: int, precision: str = "float32") -> Run:
+        job = {**self.job, "rows": rows, "rows_per_step": rows_per_step, "precision": precision}
+        return run_arm("arm_luthier.py", Path(sys.executable), job, self.folder, self.options.memory)
 
     def theirs(self, peer: Peer, setting: Run, rows: list[Run], rows_per_step: int) -> Run:
         micro = min(setting.get("micro_rows", self.workload.micro_rows), rows_per_step)
@@ -143,24 +142,27 @@ def summary(runs: list[Run], rows: list[Run], rows_per_step: int) -> Run:
     return {**kept, "seconds": [run["seconds"] for run in runs], "losses": runs[0]["losses"], "torch": runs[0]["torch"]}
 
 
+def ratio(ours: Run, theirs: Run) -> dict[str, float]:
+    return {"speed": ours["rows_per_second"] / theirs["rows_per_second"], "memory": ours["peak_mb"] / theirs["peak_mb"]}
+
+
 def measure(bench: Bench) -> Run:
     """Search, gate, then the arms in turn."""
     options, peer, rows, size = bench.options, bench.peer, bench.job["rows"], bench.workload.rows_per_step
     tried, best, gate = bench.search()
-    arms = {"luthier": None, f"{peer.name} best": best, f"{peer.name} default": peer.default}
+    arms = {**OURS, f"{peer.name} best": best, f"{peer.name} default": peer.default}
     if best == peer.default:
         del arms[f"{peer.name} default"]
     runs: dict[str, list[Run]] = {arm: [] for arm in arms}
     for _ in range(options.repeats):
         for arm, setting in arms.items():
-            runs[arm].append(bench.luthier(rows, size) if setting is None else bench.theirs(peer, setting, rows, size))
+            runs[arm].append(bench.luthier(rows, size, setting) if arm in OURS else bench.theirs(peer, setting, rows, size))
             print(arm, runs[arm][-1]["seconds"], runs[arm][-1]["losses"][-1:], f"{runs[arm][-1]['peak_mb']:.0f} MB", flush=True)
     equal = {arm: difference(runs[arm][0], runs["luthier"][0]) for arm in arms if arm != "luthier"}
     for arm, found in equal.items():
-        check_equal(arm, found, peer.limits(arms[arm]))
+        check_equal(arm, found, BF16 if arm in OURS else peer.limits(arms[arm]))
     made = {arm: summary(found, rows, size) for arm, found in runs.items()}
-    ours = made["luthier"]
-    ratios = {arm: {k: ours[v] / made[arm][v] for k, v in (("speed", "rows_per_second"), ("memory", "peak_mb"))} for arm in equal}
+    ratios = {ours: {arm: ratio(made[ours], made[arm]) for arm in equal if arm not in OURS} for ours in OURS}
     tokens = {k: runs["luthier"][0][k] for k in ("unique_tokens", "as_if_separate_tokens")}
     return {"arms": made, "ratios": ratios, "best_setting": best, "searched": tried, "gate": gate, "equality": equal, "tokens": tokens}
 
@@ -184,8 +186,10 @@ def main() -> None:
     stem.parent.mkdir(exist_ok=True)
     stem.with_suffix(".json").write_text(json.dumps({"date": today, "settings": shown, **made}, indent=1) + "\n")
     bars(made["arms"], f"{options.workload}: rows per second, median and range", stem.with_suffix(".svg"))
-    for arm, ratio in made["ratios"].items():
-        print(f"{options.workload}: {ratio['speed']:.2f}x {arm}, memory {ratio['memory']:.2f} of it; R {made['arms']['luthier']['R']:.2f}")
+    for ours, against in made["ratios"].items():
+        for arm, found in against.items():
+            said = f"{found['speed']:.2f}x {arm}, memory {found['memory']:.2f} of it; R {made['arms'][ours]['R']:.2f}"
+            print(f"{options.workload}: {ours} is {said}")
 
 
 if __name__ == "__main__":

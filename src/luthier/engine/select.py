@@ -17,7 +17,7 @@ from luthier.engine.fast.load import load_fast
 from luthier.engine.methods.lora import LoRASpec, load_adapter
 from luthier.engine.reference.load import load_reference
 
-Dtype = Literal["float32", "float64"]
+Dtype = Literal["float32", "float64", "bfloat16"]
 
 
 def load_engine(
@@ -35,13 +35,16 @@ def load_engine(
     spec, weights = load_adapter(adapter) if adapter is not None else (method, None)
     if method is not None and weights is not None:
         spec = _same(method, spec, adapter)
-    precision = {"float32": torch.float32, "float64": torch.float64}[dtype]
+    precision = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}[dtype]
     if execution.engine == "reference":
+        if dtype == "bfloat16":
+            fix = "engine=fast, or precision=float32"
+            raise EngineRefused("precision=float32 or float64 is wanted: the reference is the judge", dtype, "train.precision", fix)
         return load_reference(folder, spec, weights, seed, precision)
     try:
         return load_fast(folder, spec, weights, seed, precision, execution)
     except EngineRefused as reason:
-        if execution.engine == "fast":
+        if execution.engine == "fast" or dtype == "bfloat16":
             raise
         engine = load_reference(folder, spec, weights, seed, precision)
         engine.refusal = str(reason)

@@ -81,10 +81,10 @@ def estimate(workspace: Workspace) -> Estimate | None:
         return None
     sequences = read_prepared(store.build(graph.prepared, execution).path, "train").sequences
     targets = (recipe.method.targets,) if isinstance(recipe.method.targets, str) else recipe.method.targets
-    model = MemoryModel(sizes, Trains.lora(recipe.method.rank, targets, sizes.family), LIBRARIES, 8 if recipe.precision == "float64" else 4)
+    model = MemoryModel.of(sizes, Trains.lora(recipe.method.rank, targets, sizes.family), LIBRARIES, recipe.precision)
     limit = limit_bytes(execution)
     found = forecast(room_in(model, limit, execution), sequences, rows_of_run(len(sequences), recipe))
-    rate = gemm_rate(workspace.home, sizes, execution.threads)
+    rate = gemm_rate(workspace.home, sizes, execution.threads, recipe.precision)
     return _figures(found, model, limit, rate, workspace)
 
 
@@ -107,17 +107,17 @@ def _figures(found: Forecast, model: MemoryModel, limit: int, rate: float, works
     )
 
 
-def gemm_rate(home: Path, sizes: Dimensions, threads: int | None) -> float:
+def gemm_rate(home: Path, sizes: Dimensions, threads: int | None, precision: str = "float32") -> float:
     """FLOP/s of this model's products on this machine: measured once (under 2 s), then read from `machine.json`."""
     path = home / "machine.json"
     shape = f"{sizes.hidden}x{sizes.intermediate}x{sizes.heads}x{sizes.kv_heads}x{sizes.head_dim}"
-    key = f"{platform.node()} {platform.machine()} {len(os.sched_getaffinity(0))} cores, {threads or 'all'} threads, {shape}"
+    key = f"{platform.node()} {platform.machine()} {len(os.sched_getaffinity(0))} cores, {threads or 'all'} threads, {precision} {shape}"
     try:
         known = json.loads(path.read_text(encoding="utf-8"))["gemm_flops_per_second"] if path.exists() else {}
     except (ValueError, KeyError):
         known = {}  # a cache: measured again and written whole
     if key not in known:
-        known[key] = _measured(sizes, threads)
+        known[key] = _measured(sizes, threads, precision)
         try:
             write_json(path, {"gemm_flops_per_second": known})
         except OSError as err:
@@ -125,9 +125,9 @@ def gemm_rate(home: Path, sizes: Dimensions, threads: int | None) -> float:
     return float(known[key])
 
 
-def _measured(sizes: Dimensions, threads: int | None) -> float:
+def _measured(sizes: Dimensions, threads: int | None, precision: str) -> float:
     import torch
 
     if threads is not None:
         torch.set_num_threads(threads)
-    return measure_gemm_rate(sizes)
+    return measure_gemm_rate(sizes, precision=precision)

@@ -36,7 +36,7 @@ def predicted(cell: dict[str, Any], sequences: list[Any], process: int) -> Any:
 
     sizes = read_dimensions(Path(cell["folder"]))
     trains = Trains.lora(cell["rank"], tuple(cell["targets"]), sizes.family) if cell["rank"] else FROZEN
-    model = MemoryModel(sizes, trains, process)
+    model = MemoryModel.of(sizes, trains, process, cell.get("precision", "float32"))
     packs = [build_pack(sequences, g) for g in plan([s.tokens for s in sequences], cell["budget"], pair_cost(model.sizes))]
     worst = largest(model, [rows_of(p.nodes, np.unique(p.targets.row)) for p in packs])
     if cell["work"] == "train":
@@ -57,7 +57,7 @@ def work(cell: dict[str, Any], sequences: list[Any]) -> int:
 
     spec = LoRASpec(cell["rank"], 2.0 * cell["rank"], tuple(cell["targets"])) if cell["rank"] else None
     execution = Execution(engine="fast", micro_batch_tokens=cell["budget"], memory_gb=cell.get("memory_gb"))
-    engine = load_engine(Path(cell["folder"]), spec, execution, 0)
+    engine = load_engine(Path(cell["folder"]), spec, execution, 0, dtype=cell.get("precision", "float32"))
     if cell["work"] == "train":
         normaliser = float(sum(s.weights.sum() for s in sequences))
         for _ in (0, 1):

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 
 from luthier.engine.fast.architecture import Architecture
-from luthier.engine.fast.weights import Block, Linear
+from luthier.engine.fast.products import adapter_gradients, project, project_back, project_onto
+from luthier.engine.fast.weights import Block
 from luthier.engine.kernels.attention import Attended, attend, attend_backward
 from luthier.engine.kernels.dense import Rule
 from luthier.engine.kernels.norm import rms_apply, rms_backward, rms_scale, rotate, rotate_backward
@@ -26,6 +26,7 @@ KeyValue = tuple[torch.Tensor, torch.Tensor]
 class Saved:
     """What a layer's backward needs. h: [T, hidden]; q, k, v: [rows, heads, head_dim], rotated; mid: [Tq, hidden].
 
+    gate_up in the dtype of the products, the rest in that of the values.
     attention_raw, mlp_raw: [Tq, hidden], what comes out of attention and MLP, where norms follow them.
     """
 
@@ -63,15 +64,15 @@ def block_forward(
     if saved.mlp_raw is not None:
         return _normed(saved.mlp_raw, block.mlp_norm, arch.eps).add_(saved.mid), saved
     gate, up = saved.gate_up.chunk(2, dim=1)
-    return torch.addmm(saved.mid, arch.activation.forward(gate).mul_(up), block.linears["down"].weight.t()), saved
+    return project_onto(saved.mid, block.linears["down"], arch.activation.forward(gate).mul_(up)), saved
 
 
 def block_saved(block: Block, arch: Architecture, h: torch.Tensor, place: Place, prefix: KeyValue | None = None) -> Saved:
     """The forward pass as far as the backward needs it, from the layer's input alone."""
     x = rms_apply(h, rms_scale(h, arch.eps), block.input_norm)
     rows = place.plan.rows
-    q_raw = project(block.linears["q"], x if rows is None else x[rows]).view(-1, arch.heads, arch.head_dim)
-    kv = project(block.linears["kv"], x).view(len(h), 2 * arch.kv_heads, arch.head_dim)
+    q_raw = project(block.linears["q"], x if rows is None else x[rows]).to(h.dtype).view(-1, arch.heads, arch.head_dim)
+    kv = project(block.linears["kv"], x).to(h.dtype).view(len(h), 2 * arch.kv_heads, arch.head_dim)
     k_raw, v = kv[:, : arch.kv_heads], kv[:, arch.kv_heads :]
     q = rotate(_normed(q_raw, block.q_norm, arch.eps), *place.at_queries())
     k = rotate(_normed(k_raw, block.k_norm, arch.eps), *place.rotary)
@@ -81,23 +82,17 @@ def block_saved(block: Block, arch: Architecture, h: torch.Tensor, place: Place,
     mlp_raw = None
     if block.mlp_norm is not None:
         gate, up = gate_up.chunk(2, dim=1)
-        mlp_raw = arch.activation.forward(gate).mul_(up) @ block.linears["down"].weight.t()
+        mlp_raw = project(block.linears["down"], arch.activation.forward(gate).mul_(up)).to(h.dtype)
     keep = block.q_norm is not None
     return Saved(h, q, k, v, q_raw if keep else None, k_raw if keep else None, attended, mid, gate_up, attention_raw, mlp_raw)
 
 
 def attention_out(block: Block, arch: Architecture, out: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
     """residual + the projected output of attention [Tq, heads x head_dim], normed where a norm follows; and what was normed."""
-    weight = block.linears["o"].weight.t()
     if block.attention_norm is None:
-        return torch.addmm(residual, out, weight), None
-    raw = out @ weight
+        return project_onto(residual, block.linears["o"], out), None
+    raw = project(block.linears["o"], out).to(residual.dtype)
     return _normed(raw, block.attention_norm, arch.eps).add_(residual), raw
-
-
-def project(linear: Linear, x: torch.Tensor) -> torch.Tensor:
-    """x @ weight.T + bias."""
-    return F.linear(x, linear.weight, linear.bias)
 
 
 def _normed(x: torch.Tensor, weight: torch.Tensor | None, eps: float) -> torch.Tensor:
@@ -110,8 +105,8 @@ def block_backward(
     """Add the adapters' gradients of this layer; returns the gradient of `h`, [T, hidden], when it is needed."""
     d_mid = _mlp_backward(block, arch, d_out, saved)
     d_attention = _norm_backward(d_mid, saved.attention_raw, block.attention_norm, arch.eps)
-    d_o = d_attention @ block.linears["o"].weight
-    _adapter_gradients(block.linears["o"], saved.attended.out.view(len(d_mid), -1), d_attention)
+    d_o = project_back(block.linears["o"], d_attention).to(d_out.dtype)
+    adapter_gradients(block.linears["o"], saved.attended.out.view(len(d_mid), -1), d_attention)
     qkv = (saved.q, saved.k, saved.v)
     d_q, d_k, d_v = attend_backward(d_o.view_as(saved.q), qkv, saved.attended, place.plan, place.rule)
     rows = place.plan.rows
@@ -120,15 +115,16 @@ def block_backward(
     d_q, d_kv = d_q.flatten(1), torch.cat([d_k, d_v], dim=1).flatten(1)
     scale = rms_scale(saved.h, arch.eps)
     x = rms_apply(saved.h, scale, block.input_norm)
-    _adapter_gradients(block.linears["q"], x if rows is None else x[rows], d_q)
-    _adapter_gradients(block.linears["kv"], x, d_kv)
+    adapter_gradients(block.linears["q"], x if rows is None else x[rows], d_q)
+    adapter_gradients(block.linears["kv"], x, d_kv)
     if not needs_input:
         return None
-    d_x = d_kv @ block.linears["kv"].weight
+    d_x = project_back(block.linears["kv"], d_kv).to(d_out.dtype)
+    d_x_of_q = project_back(block.linears["q"], d_q).to(d_out.dtype)
     if rows is None:
-        d_x.addmm_(d_q, block.linears["q"].weight)
+        d_x.add_(d_x_of_q)
         return rms_backward(d_x, saved.h, scale, block.input_norm).add_(d_mid)
-    d_x.index_add_(0, rows, d_q @ block.linears["q"].weight)
+    d_x.index_add_(0, rows, d_x_of_q)
     return rms_backward(d_x, saved.h, scale, block.input_norm).index_add_(0, rows, d_mid)
 
 
@@ -137,9 +133,9 @@ def _mlp_backward(block: Block, arch: Architecture, d_out: torch.Tensor, saved: 
     gate, up = saved.gate_up.chunk(2, dim=1)
     act = arch.activation.forward(gate)
     d_down = _norm_backward(d_out, saved.mlp_raw, block.mlp_norm, arch.eps)
-    d_act = d_down @ block.linears["down"].weight
+    d_act = project_back(block.linears["down"], d_down)
     if block.linears["down"].adapters:
-        _adapter_gradients(block.linears["down"], act * up, d_down)
+        adapter_gradients(block.linears["down"], act * up, d_down)
     d_gate_up = torch.empty_like(saved.gate_up)
     d_gate, d_up = d_gate_up.chunk(2, dim=1)
     torch.mul(d_act, act, out=d_up)
@@ -147,29 +143,11 @@ def _mlp_backward(block: Block, arch: Architecture, d_out: torch.Tensor, saved: 
     scale = rms_scale(saved.mid, arch.eps)
     linear = block.linears["gate_up"]
     if linear.adapters:
-        _adapter_gradients(linear, rms_apply(saved.mid, scale, block.post_norm), d_gate_up)
-    return rms_backward(d_gate_up @ linear.weight, saved.mid, scale, block.post_norm).add_(d_out)
+        adapter_gradients(linear, rms_apply(saved.mid, scale, block.post_norm), d_gate_up)
+    return rms_backward(project_back(linear, d_gate_up).to(d_out.dtype), saved.mid, scale, block.post_norm).add_(d_out)
 
 
 def _norm_backward(d_y: torch.Tensor, raw: torch.Tensor | None, weight: torch.Tensor | None, eps: float) -> torch.Tensor:
     if raw is None or weight is None:
         return d_y
     return rms_backward(d_y, raw, rms_scale(raw, eps), weight)
-
-
-def _adapter_gradients(linear: Linear, x: torch.Tensor, d_y: torch.Tensor) -> None:
-    """dB += s dY^T (X A^T) and dA += s (dY B)^T X for each adapter of a group (x: [T, in], d_y: [T, out])."""
-    if not linear.adapters:
-        return
-    ranks = [len(adapter.a) for adapter in linear.adapters]
-    xa = x @ torch.cat([adapter.a.detach() for adapter in linear.adapters]).t()
-    d_xa = torch.empty_like(xa)
-    for adapter, xa_part, d_part in zip(linear.adapters, xa.split(ranks, 1), d_xa.split(ranks, 1), strict=True):
-        d_columns = d_y[:, adapter.columns]
-        torch.mm(d_columns, adapter.b.detach()[adapter.rows], out=d_part)
-        assert adapter.b.grad is not None
-        adapter.b.grad[adapter.rows].addmm_(d_columns.t(), xa_part, alpha=adapter.scale)
-    d_a = d_xa.t() @ x
-    for adapter, part in zip(linear.adapters, d_a.split(ranks, 0), strict=True):
-        assert adapter.a.grad is not None
-        adapter.a.grad.add_(part, alpha=adapter.scale)

@@ -69,7 +69,7 @@ class Decoder:
 
     def embedded(self, tokens: torch.Tensor) -> torch.Tensor:
         """What enters the first layer, [T, hidden]."""
-        rows = self.weights.embed[tokens]
+        rows = self.weights.embed[tokens].to(self.dtype)
         return rows if self.arch.scales.embedding == 1.0 else rows.mul_(self.arch.scales.embedding)
 
     def _places(self, pack: Pack, needed: np.ndarray) -> list[Place]:

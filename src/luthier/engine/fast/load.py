@@ -15,7 +15,7 @@ from luthier.engine.adapter import AdapterSet, AdapterSource
 from luthier.engine.fast.architecture import Architecture, read_architecture
 from luthier.engine.fast.decoder import Decoder
 from luthier.engine.fast.engine import FastEngine
-from luthier.engine.fast.weights import build_weights
+from luthier.engine.fast.weights import build_weights, values_of
 from luthier.engine.memory.dimensions import Trains, read_dimensions
 from luthier.engine.memory.flops import FROZEN
 from luthier.engine.memory.room import make_room
@@ -25,15 +25,19 @@ from luthier.engine.methods.lora import LoRASpec, initial_weights
 def load_fast(
     folder: Path, spec: LoRASpec | None, weights: dict[str, torch.Tensor] | None, seed: int, dtype: torch.dtype, execution: Execution
 ) -> FastEngine:
-    """weights: the adapter to start from, by saved name; None for a fresh one. Raises EngineRefused or UserError."""
+    """weights: the adapter to start from, by saved name; None for a fresh one. Raises EngineRefused or UserError.
+
+    dtype: bfloat16 is that of the products alone.
+    """
+    values = values_of(dtype)
     arch = read_architecture(folder)
     modules = spec.resolve(linear_names(arch)) if spec else ()
     shapes = _adapted_shapes(arch, modules)
     trains = Trains(spec.rank, modules) if spec else FROZEN
-    room = make_room(read_dimensions(folder), trains, execution, dtype.itemsize)
-    start = {} if spec is None else (initial_weights(shapes, spec, seed, dtype) if weights is None else weights)
+    room = make_room(read_dimensions(folder), trains, execution, str(dtype).removeprefix("torch."))
+    start = {} if spec is None else (initial_weights(shapes, spec, seed, values) if weights is None else weights)
     _check(start, shapes, spec)
-    parameters = {name: torch.nn.Parameter(tensor.to(dtype).clone()) for name, tensor in start.items()}
+    parameters = {name: torch.nn.Parameter(tensor.to(values).clone()) for name, tensor in start.items()}
     built = build_weights(folder, arch, dtype, parameters, spec.scale if spec else 1.0)
     with torch.no_grad():
         built.merge()

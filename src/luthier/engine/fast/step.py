@@ -9,8 +9,9 @@ from __future__ import annotations
 import torch
 
 from luthier.engine.fast.architecture import Architecture
-from luthier.engine.fast.block import KeyValue, Rotary, attention_out, project
+from luthier.engine.fast.block import KeyValue, Rotary, attention_out
 from luthier.engine.fast.decoder import Decoder
+from luthier.engine.fast.products import project, project_onto
 from luthier.engine.fast.weights import Block
 from luthier.engine.kernels.attention import Slots, attend_cached
 from luthier.engine.kernels.norm import rms_apply, rms_scale, rotate
@@ -101,18 +102,18 @@ def _rest(block: Block, arch: Architecture, out: torch.Tensor, h: torch.Tensor) 
     """What follows attention: its projection, the MLP and the residuals."""
     mid, _ = attention_out(block, arch, out, h)
     gate, up = project(block.linears["gate_up"], rms_apply(mid, rms_scale(mid, arch.eps), block.post_norm)).chunk(2, dim=1)
-    inner, weight = arch.activation.forward(gate).mul_(up), block.linears["down"].weight.t()
+    inner = arch.activation.forward(gate).mul_(up)
     if block.mlp_norm is None:
-        return torch.addmm(mid, inner, weight)
-    raw = inner @ weight
+        return project_onto(mid, block.linears["down"], inner)
+    raw = project(block.linears["down"], inner).to(mid.dtype)
     return rms_apply(raw, rms_scale(raw, arch.eps), block.mlp_norm).add_(mid)
 
 
 def _query_key_value(decoder: Decoder, block: Block, h: torch.Tensor, rotary: Rotary) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     arch = decoder.arch
     x = rms_apply(h, rms_scale(h, arch.eps), block.input_norm)
-    q = project(block.linears["q"], x).view(-1, arch.heads, arch.head_dim)
-    k, v = project(block.linears["kv"], x).view(len(h), 2, arch.kv_heads, arch.head_dim).unbind(1)
+    q = project(block.linears["q"], x).to(h.dtype).view(-1, arch.heads, arch.head_dim)
+    k, v = project(block.linears["kv"], x).to(h.dtype).view(len(h), 2, arch.kv_heads, arch.head_dim).unbind(1)
     if block.q_norm is not None and block.k_norm is not None:
         q = rms_apply(q, rms_scale(q, arch.eps), block.q_norm)
         k = rms_apply(k, rms_scale(k, arch.eps), block.k_norm)

@@ -1,7 +1,8 @@
 """Weights of a frozen decoder, read straight from safetensors, and the same with LoRA merged in.
 
 One decision: the base stays in its stored precision; products use a merged copy in the compute dtype
-(W + scale * B @ A), rebuilt when the adapter moves. Merging is exact in float32 and float64 up to rounding.
+(W + scale * B @ A), rebuilt when the adapter moves. Merging is exact in float32 and float64 up to rounding; bfloat16
+would swallow a small update, so there the base is multiplied alone and the adapters' own products are added.
 """
 
 from __future__ import annotations
@@ -31,23 +32,48 @@ class Adapter:
     rows: slice
 
 
+@dataclass(frozen=True, slots=True)
+class LowAdapters:
+    """All adapters of a group in bfloat16: a [ranks, in]; b [out, ranks], zero outside their own columns, times the scale."""
+
+    a: torch.Tensor
+    b: torch.Tensor
+
+
 @dataclass(slots=True)
 class Linear:
-    """A group of linear layers: weight [out, in] with adapters merged; bias [out] or None."""
+    """A group of linear layers: weight [out, in], adapters merged unless it is in bfloat16; bias [out] or None."""
 
     weight: torch.Tensor
     bias: torch.Tensor | None
     parts: tuple[torch.Tensor, ...]
     adapters: tuple[Adapter, ...]
+    low: LowAdapters | None = None
+
+    @property
+    def merged(self) -> bool:
+        return self.weight.dtype != torch.bfloat16
 
     def merge(self) -> None:
-        """Bring `weight` up to date with the adapters."""
+        """Bring `weight`, or `low`, up to date with the adapters."""
+        if not self.merged:
+            self.low = self._lowered()
+            return
         at = 0
         for part in self.parts:
             self.weight[at : at + len(part)].copy_(part)
             at += len(part)
         for adapter in self.adapters:
             self.weight[adapter.columns].addmm_(adapter.b.detach()[adapter.rows], adapter.a.detach(), alpha=adapter.scale)
+
+    def _lowered(self) -> LowAdapters:
+        a = torch.cat([adapter.a.detach() for adapter in self.adapters])
+        b, at = a.new_zeros(len(self.weight), len(a)), 0
+        for adapter in self.adapters:
+            rank = len(adapter.a)
+            b[adapter.columns, at : at + rank] = adapter.scale * adapter.b.detach()[adapter.rows]
+            at += rank
+        return LowAdapters(a.to(self.weight.dtype), b.to(self.weight.dtype))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +96,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """embed and the head's weight: [vocabulary, hidden] in the compute dtype (the same tensor when tied)."""
+    """embed and the head's weight: [vocabulary, hidden] in the dtype of the products (the same tensor when tied)."""
 
     embed: torch.Tensor
     head: Head
@@ -102,13 +128,21 @@ def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
+def values_of(dtype: torch.dtype) -> torch.dtype:
+    """What is kept, norms, softmax and adapters are computed in this where products are in `dtype`: float32 for bfloat16."""
+    return torch.float32 if dtype == torch.bfloat16 else dtype
+
+
 def build_weights(
     folder: Path, arch: Architecture, dtype: torch.dtype, adapters: Mapping[str, torch.nn.Parameter], scale: float
 ) -> Weights:
-    """Read `folder` and lay the weights out in groups. adapters: A and B by saved name, for the adapted modules."""
+    """Read `folder` and lay the weights out in groups. adapters: A and B by saved name, for the adapted modules.
+
+    dtype: that of the products (see `values_of`).
+    """
     tensors = read_tensors(folder)
     _check_stored(tensors, folder)
-    take = _Taker(tensors, folder, arch.gemma, dtype)
+    take = _Taker(tensors, folder, arch.gemma, values_of(dtype), dtype)
     embed = take("model.embed_tokens.weight", (arch.vocabulary, arch.hidden)).to(dtype)
     head = embed if arch.tied else take("lm_head.weight", (arch.vocabulary, arch.hidden)).to(dtype)
     blocks = tuple(_block(take, arch, f"model.layers.{i}.", adapters, scale) for i in range(arch.layers))
@@ -127,6 +161,7 @@ class _Taker:
     folder: Path
     one_based: bool
     dtype: torch.dtype
+    products: torch.dtype
 
     def norm(self, name: str, size: int) -> torch.Tensor:
         """What a norm multiplies by, [size]."""
@@ -163,4 +198,7 @@ def _group(take: _Taker, arch: Architecture, prefix: str, group: str, adapters: 
         if a_name(name) in adapters:
             found.append(Adapter(adapters[a_name(name)], adapters[b_name(name)], scale, columns, rows))
     bias = torch.cat(biases).to(take.dtype) if biases else None
-    return Linear(torch.cat(parts).to(take.dtype), bias, tuple(parts) if found else (), tuple(found))
+    linear = Linear(torch.cat(parts).to(take.products), bias, (), tuple(found))
+    if found and linear.merged:
+        linear.parts = tuple(parts)
+    return linear

@@ -21,8 +21,12 @@ class Head:
     cap: float | None = None
 
     def logits(self, hidden: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        """[U, vocabulary] of hidden rows [U, hidden]."""
-        logits = torch.mm(hidden, self.weight.t(), out=out)
+        """[U, vocabulary] of hidden rows [U, hidden], in their dtype; the product is in that of the weight."""
+        if hidden.dtype == self.weight.dtype:
+            logits = torch.mm(hidden, self.weight.t(), out=out)
+        else:
+            low = hidden.to(self.weight.dtype) @ self.weight.t()
+            logits = low.to(hidden.dtype) if out is None else out.copy_(low)
         return logits if self.cap is None else logits.div_(self.cap).tanh_().mul_(self.cap)
 
     def bend(self, logits: torch.Tensor) -> torch.Tensor | None:
@@ -86,7 +90,7 @@ def head_backward(
             slope.sub_(uniform / len(head.weight))
         if bend is not None:
             slope.mul_(bend)
-        torch.mm(slope, head.weight, out=d_hidden[rows])
+        d_hidden[rows] = slope.to(head.weight.dtype) @ head.weight
     return out, means, d_hidden
 
 

@@ -125,8 +125,10 @@ def pair_cost(sizes: Sizes) -> float:
     return (1 + _BACKWARD_OF_ATTENTION) * sizes.heads * sizes.head_dim / linears
 
 
-def measure_gemm_rate(sizes: Sizes, rows: int = 2048, seconds: float = 1.5) -> float:
-    """FLOP/s of float32 products of this model's own linear layers, forward and the gradient of the input, in this process.
+def measure_gemm_rate(sizes: Sizes, rows: int = 2048, seconds: float = 1.5, precision: str = "float32") -> float:
+    """FLOP/s of products of this model's own linear layers, forward and the gradient of the input, in this process.
+
+    precision: float32, float64 or bfloat16.
 
     rows: rows of the left-hand side (a micro-batch). Each product is timed in turn until `seconds` are spent, at least
     twice, and its best time counts; the rate is all FLOPs over all best times. Fewer rows are taken for a model whose
@@ -134,6 +136,7 @@ def measure_gemm_rate(sizes: Sizes, rows: int = 2048, seconds: float = 1.5) -> f
     """
     import torch
 
+    dtype = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}[precision]
     shapes = [(o, i) for o, i in _groups(sizes) for _ in (0, 1)]
     largest = max(2 * o * i for o, i in shapes)
     rows = max(64, min(rows, int(3e10 / largest)))
@@ -141,8 +144,8 @@ def measure_gemm_rate(sizes: Sizes, rows: int = 2048, seconds: float = 1.5) -> f
     end, turn = time.perf_counter() + seconds, 0
     while turn < 2 or time.perf_counter() < end:
         for n, (out, inner) in enumerate(shapes):
-            weight = torch.empty(out, inner).fill_(0.01)
-            left = torch.empty(rows, out if n % 2 else inner).fill_(0.01)
+            weight = torch.empty(out, inner, dtype=dtype).fill_(0.01)
+            left = torch.empty(rows, out if n % 2 else inner, dtype=dtype).fill_(0.01)
             start = time.perf_counter()
             torch.mm(left, weight if n % 2 else weight.t())
             best[n] = min(best[n], time.perf_counter() - start)

@@ -56,6 +56,7 @@ class Parts:
 class MemoryModel:
     """sizes: of the model. trains: LoRA, or nothing. value: bytes of a computed value (4, or 8 in float64).
 
+    product: bytes of a value of the matrices that are multiplied: `value`, or 2 when products are in bfloat16.
     process: resident bytes of interpreter and libraries before the weights are read (`machine.resident_bytes`).
     """
 
@@ -63,24 +64,32 @@ class MemoryModel:
     trains: Trains
     process: int
     value: int = 4
+    product: int = 4
+
+    @classmethod
+    def of(cls, sizes: Dimensions, trains: Trains, process: int, precision: str) -> MemoryModel:
+        """precision: float32, float64, or bfloat16 (products alone)."""
+        value, product = {"float32": (4, 4), "float64": (8, 8), "bfloat16": (4, 2)}[precision]
+        return cls(sizes, trains, process, value, product)
 
     def weights(self) -> int:
         """Bytes of the weights while the engine lives.
 
         The file is mapped and read once, so all of its pages are resident while any tensor is a view of it: the
         embedding where it is stored in the computed precision, and the parts that adapters are merged onto. Every
-        linear layer has a copy in the computed precision (merged, groups side by side); so have embedding and head
-        where they are stored in another one.
+        linear layer has a copy in the precision of the products (groups side by side, merged unless that is bfloat16); so
+        have embedding and head where they are stored in another one.
         """
         s = self.sizes
         linears = s.layers * sum(o * i for o, i in (shape_of(s, p) for p in PARTS))
-        vocabulary = s.vocabulary * s.hidden * (1 if s.tied else 2) if s.stored_bytes != self.value else 0
-        return (s.file_bytes if self.mapped else 0) + (linears + vocabulary) * self.value
+        vocabulary = s.vocabulary * s.hidden * (1 if s.tied else 2) if s.stored_bytes != self.product else 0
+        return (s.file_bytes if self.mapped else 0) + (linears + vocabulary) * self.product
 
     @property
     def mapped(self) -> bool:
         """True when a tensor of the engine is a view of the file."""
-        return bool(self.trains.modules) or self.sizes.stored_bytes == self.value
+        merged = bool(self.trains.modules) and self.product == self.value
+        return merged or self.sizes.stored_bytes == self.product
 
     def adapters(self) -> int:
         """A and B of every adapted layer, their gradients and the two moments of AdamW: four values a parameter."""
@@ -153,18 +162,22 @@ class MemoryModel:
     def _layer(self, rows: Rows, last: bool) -> int:
         s = self.sizes
         q, kv = s.heads * s.head_dim, s.kv_heads * s.head_dim
-        of_queries = 2 * q + s.heads + s.hidden + 2 * s.intermediate + (q if s.family in ("qwen3", "gemma3_text") else 0)
+        of_queries = 2 * q + s.heads + s.hidden + self._inner(2) + (q if s.family in ("qwen3", "gemma3_text") else 0)
         of_queries += 2 * s.hidden if s.family in GEMMA else 0
         return rows.tokens * (s.hidden + 3 * kv) + (rows.queries if last else rows.tokens) * of_queries
 
     def _forward_scratch(self, rows: int) -> int:
         s = self.sizes
-        return rows * max(s.intermediate + s.hidden, 2 * s.hidden + s.heads * s.head_dim)
+        return rows * max(self._inner(1) + s.hidden, 2 * s.hidden + s.heads * s.head_dim)
 
     def _backward_scratch(self, rows: int) -> int:
         s = self.sizes
         q, kv = s.heads * s.head_dim, s.kv_heads * s.head_dim
-        return rows * max(4 * s.intermediate + 4 * s.hidden, 6 * s.hidden + 2 * q + 4 * kv)
+        return rows * max(self._inner(4) + 4 * s.hidden, 6 * s.hidden + 2 * q + 4 * kv)
+
+    def _inner(self, times: int) -> int:
+        """Values that as many inner rows of the MLP take: they are kept in the precision of the products."""
+        return times * self.sizes.intermediate * self.product // self.value
 
 
 def rows_of(nodes: np.ndarray, needed: np.ndarray) -> Rows:

@@ -53,9 +53,9 @@ def limit_bytes(execution: Execution) -> int:
     return resident_bytes() + int(SHARE * available_bytes())
 
 
-def make_room(sizes: Dimensions, trains: Trains, execution: Execution, value: int = 4) -> Room:
+def make_room(sizes: Dimensions, trains: Trains, execution: Execution, precision: str = "float32") -> Room:
     """The micro-batch for a model on this machine, before its weights are read. Raises UserError when nothing fits."""
-    return room_in(MemoryModel(sizes, trains, resident_bytes(), value), limit_bytes(execution), execution)
+    return room_in(MemoryModel.of(sizes, trains, resident_bytes(), precision), limit_bytes(execution), execution)
 
 
 def room_in(model: MemoryModel, limit: int, execution: Execution) -> Room:

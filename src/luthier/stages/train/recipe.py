@@ -37,7 +37,10 @@ class Recipe(Config):
     steps: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=16, ge=1, description="rows per optimiser step")
     seed: int = Field(default=13, ge=0)
-    precision: Literal["float32", "float64"] = "float32"
+    precision: Literal["float32", "float64", "bfloat16"] = Field(
+        default="float32",
+        description="bfloat16: the base's matrix products alone; adapters, norms, softmax and optimiser stay in float32",
+    )
     evaluations: int = Field(default=3, ge=1, le=1000)
     watch: Literal["metric", "loss"] = "metric"
     early_stopping: EarlyStopping | None = EarlyStopping()

@@ -39,7 +39,7 @@ class Recipe(Config):
     seed: int = Field(default=13, ge=0)
     precision: Literal["float32", "float64", "bfloat16"] = Field(
         default="float32",
-        description="bfloat16: the base's matrix products alone; adapters, norms, softmax and optimiser stay in float32",
+        description="bfloat16: of matrix products alone; what is kept, norms, attention, loss and optimiser stay in float32",
     )
     evaluations: int = Field(default=3, ge=1, le=1000)
     watch: Literal["metric", "loss"] = "metric"

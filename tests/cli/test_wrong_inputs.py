@@ -202,6 +202,7 @@ VERBS: dict[str, tuple[list[str], list[str]]] = {
     "unknown run in compare": (["compare", "1", "toi"], ["a run of this project", "'toi'", "did you mean `toy`?"]),
     "a run with itself": (["compare", "1", "toy"], ["two different runs are wanted", "run 1 twice"]),
     "unknown model in chat": (["chat", "toyy", "--prompt", "hello"], ["toyy"]),
+    "unknown number in chat": (["chat", "77", "--prompt", "hello"], ["a run of this project", "'77'", "its runs: 1 (toy)"]),
     "unknown split": (["eval", "--split", "tests"], ["train, validation or test", "'tests'", "did you mean `test`?"]),
     "unknown split in data show": (["data", "show", "--split", "tset"], ["tset"]),
     "no such file": (["run", "--file", "luthir.yaml"], ["the project file must exist", "did you mean `luthier.yaml`?"]),
@@ -209,7 +210,7 @@ VERBS: dict[str, tuple[list[str], list[str]]] = {
     "init over something": (["init", ".", "--example", "banking-intents"], ["new or empty", "nothing is overwritten"]),
     "unknown example": (["init", "new", "--example", "banking"], ["'banking'", "did you mean `banking-intents`?"]),
     "init without a source": (["init", "new"], ["--example NAME and --data FILE", "banking-intents"]),
-    "init from a missing file": (["init", "new", "--data", "rowz.csv"], ["rowz.csv"]),
+    "init from a missing file": (["init", "new", "--data", "rowz.csv"], ["the data file must exist, got rowz.csv (--data)"]),
     "unknown model in show": (["models", "show", "smollm2"], ["smollm2", "did you mean `smollm2-135m-instruct`?"]),
 }
 
@@ -244,7 +245,15 @@ def test_ambiguous_columns_print_the_mapping_to_paste(tmp_path: Path, monkeypatc
     (tmp_path / "rows.csv").write_text("question,title,topic,intent\n" + "".join(f"q{i},t{i},a{i % 2},b{i % 3}\n" for i in range(30)))
     done = call(monkeypatch, tmp_path, "init", "new", "--data", "rows.csv")
     refused(done, 2, ["rows.csv", "mapping"])
+    assert ", got" not in done.stderr  # the mapping ends the message, so it can be pasted
     assert not (tmp_path / "new").exists()
+
+
+def test_a_base_that_is_not_there_is_said_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_toy(tmp_path, tmp_path / "gone")
+    planned = call(monkeypatch, tmp_path, "plan")
+    assert planned.exit_code == 0
+    assert f"the base {tmp_path / 'gone'} is not there" in planned.stderr.replace("\n", "")
 
 
 def test_with_json_an_error_is_one_document(finished_toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

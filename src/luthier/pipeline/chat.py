@@ -46,6 +46,8 @@ def open_model(name: str, file: Path, system: str | None, decoding: Decoding) ->
         run = _run(name, file, system, decoding)
         if run is not None:
             return run
+        if name.isdigit():
+            raise UserError("a run of this project, an adapter folder or a base model must be named", repr(name), "chat", _runs(file))
     return _base(name, system, decoding)
 
 
@@ -67,6 +69,14 @@ def _run(name: str, file: Path, system: str | None, decoding: Decoding) -> Conve
         first = read_split(_built(workspace, "split", links["split"]), "train")[0]
         system = next((m.content for m in first.prompt if m.role == "system"), None)
     return Conversation(f"run {run['number']} ({run['name']})", load_predictor(train, workspace.project.execution, decoding, ()), system)
+
+
+def _runs(file: Path) -> str:
+    """The runs that there are, in words."""
+    from luthier.pipeline.workspace import Workspace
+
+    known = Workspace.open(file).database.list_runs()
+    return "its runs: " + (", ".join(f"{r['number']} ({r['name']})" for r in known) or "none yet")
 
 
 def _built(workspace, stage: str, key: str):  # type: ignore[no-untyped-def]

@@ -87,10 +87,12 @@ def project_text(folder: Path, data: Path) -> str:
     from luthier.parts.sources.mapping import mapping_from, mapping_yaml
     from luthier.stages.data.check import check_file
 
+    if not data.exists():
+        raise UserError("the data file must exist", str(data), "--data")
     judged = check_file(data)
     if judged.mapping is None:
         reasons = [p.reason for p in judged.findings] or [p.reason for p in judged.set_aside[:1]] or ["its columns are not understood"]
-        raise UserError(f"the data must have a known form: {'; '.join(reasons)}", str(data), "--data")
+        raise UserError(f"the data must have a known form (--data {data}): {'; '.join(reasons)}")
     mapping = mapping_from(judged.mapping)
     if mapping.kind in NOT_TRAINED:
         raise UserError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
 from luthier.core.rows import read_split
@@ -23,7 +24,9 @@ def steps(workspace: Workspace) -> Iterator[tuple[str, str, str, State]]:
 
 def advice(workspace: Workspace) -> Iterator[str]:
     """What a careful colleague would say before the run; figures only where they are known."""
-    graph, recipe = workspace.graph, workspace.project.train
+    graph, recipe, base = workspace.graph, workspace.project.train, workspace.project.base
+    if (base.startswith((".", "/", "~")) or base.endswith(".gguf")) and not (workspace.root / Path(base).expanduser()).exists():
+        yield f"the base {base} is not there: a run would stop at once"
     if not workspace.store.is_built(graph.split):
         yield "row counts are not known before the data is read; `luthier data check FILE` judges a file now"
     else:

@@ -5,6 +5,7 @@ One decision: faults are planted in the product's own code or in what it stored,
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +34,9 @@ from luthier.pipeline.doctor.proofs.parity import Parity
 from luthier.pipeline.doctor.proofs.resume import Resume
 from luthier.pipeline.doctor.subject import Subject
 from luthier.pipeline.run import RunOptions
+from toy_project import toy_rows, toy_settings, write_settings, write_toy
 
+SMOOTHED = ("train.regularisation.label_smoothing=0.1", "train.regularisation.class_weights={card: 3.0, rate: 2.0, cash: 5.0}")
 KINDS = {"masks", "end_of_turn", "beginning", "parity", "accumulation", "packing", "adapter", "merging", "resume"}
 
 
@@ -46,6 +49,8 @@ def plant(subject: Subject, change: Callable[[TokenSequence], TokenSequence]) ->
     """Change what is stored for training, as a fault in preparing rows would."""
     stored = {split: PreparedSplit(tuple(change(s) for s in rows.sequences), rows.keys) for split, rows in subject.stored.items()}
     subject.__dict__["stored"] = stored  # a cached property
+    for name in ("rows", "stored_rows", "training_rows"):
+        subject.__dict__.pop(name, None)
 
 
 def weighted(weights: Callable[[np.ndarray], np.ndarray]) -> Callable[[TokenSequence], TokenSequence]:
@@ -131,8 +136,6 @@ def test_a_doubled_beginning_is_caught(untrained_subject: Subject) -> None:
 
     assert carry_out(Beginning(), untrained_subject).answer == "holds"
     plant(untrained_subject, doubled)
-    for name in ("rows", "stored_rows"):
-        untrained_subject.__dict__.pop(name, None)
     line = carry_out(Beginning(), untrained_subject)
     assert (line.answer, figure(line, "texts that begin")) == ("fails", 78)
     assert carry_out(Parity(), untrained_subject).answer == "fails"
@@ -275,6 +278,48 @@ def test_nothing_of_the_project_changes_and_the_work_is_gone(untrained_file: Pat
         assert any(work.rglob("COMMITTED"))
     assert not work.exists()
     assert state() == before
+
+
+def test_smoothed_labels_and_class_weights_are_part_of_what_is_proven(tmp_path: Path, learner_base: Path) -> None:
+    workspace, name = open_project(write_toy(tmp_path, learner_base), SMOOTHED, None)
+    with open_subject(workspace, name, options()) as subject:
+        assert all(s.weights.max() > 1 for s in subject.sequences)
+        for proof in (Accumulation(), Packing(), Resume()):
+            line = carry_out(proof, subject)
+            assert line.answer == "holds", line
+
+
+def write_conversations(folder: Path, base: Path) -> Path:
+    """Two turns each, a first answer that is not trained in some, and rows that the limit cuts in two."""
+    rows = []
+    for i, (text, label) in enumerate(toy_rows(12)):
+        first = {"role": "assistant", "content": "go on", **({"weight": 0} if i % 3 == 0 else {})}
+        asked = [{"role": "system", "content": "Be short."}, {"role": "user", "content": f"hello {i}"}, first]
+        last = {"role": "user", "content": text * (9 if i % 5 == 0 else 1)}
+        rows.append({"messages": [*asked, last, {"role": "assistant", "content": label}]})
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+    settings = toy_settings(
+        base,
+        objective={"task": "chat", "goal": "Answer."},
+        data={"files": ["rows.jsonl"], "mapping": {"kind": "messages", "messages": "messages"}},
+        split={"train": 20, "validation": 6, "test": 6, "seed": 3},
+        prepare={"max_length": 100, "too_long": "split"},
+        evaluate={"decoding": {"kind": "text", "max_new_tokens": 8}, "baselines": [{"name": "zero-shot"}]},
+    )
+    return write_settings(folder, settings)
+
+
+def test_conversations_with_weights_and_cut_rows(tmp_path: Path, learner_base: Path) -> None:
+    workspace, name = open_project(write_conversations(tmp_path, learner_base), (), None)
+    with open_subject(workspace, name, options()) as subject:
+        assert any(row.cut for row in subject.stored_rows)
+        assert any(m.weight == 0 for row in subject.rows for m in row.example.messages)
+        for proof in (Masks(), EndOfTurn(), Beginning(), Parity()):
+            line = carry_out(proof, subject)
+            assert line.answer == "holds", line
+        plant(subject, weighted(all_of))
+        assert figure(carry_out(Masks(), subject), "rows whose trained text") == len(subject.stored_rows)
 
 
 def test_a_refusal_inside_a_proof_is_a_line_and_not_an_end(untrained_subject: Subject, tmp_path: Path) -> None:

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 class OneGraph(SFT):
     """SFT that an engine may not take apart: the slow twin then builds one graph over the whole batch."""
 
+    @classmethod
+    def of(cls, loss: SFT) -> SFT:
+        """The same loss; itself when it needs more than log-probabilities, which the twin gives row by row only."""
+        return cls.model_validate(loss.model_dump()) if loss.needs == {"logprobs"} else loss
+
     @property
     def linear(self) -> bool:
         return False

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from luthier.engine.predictor import Predictor
     from luthier.engine.text.prepared import PreparedSplit
     from luthier.engine.text.renderer import Renderer
+    from luthier.stages.train.loop import Rows
 
 NUM_ROWS, MAX_TOKENS = 5, 2000
 """Rows that the engines compute, and the most tokens that they have together."""
@@ -105,10 +106,20 @@ class Subject:
             chosen.setdefault(row.sequence.tokens.tobytes(), row)
         return tuple(chosen.values())
 
+    @cached_property
+    def training_rows(self) -> Rows:
+        """The rows as training takes them, weighted by class where that is asked for."""
+        from luthier.stages.train.class_weights import weight_of_label, weighted
+        from luthier.stages.train.loop import Rows
+
+        rows = Rows(tuple(row.sequence for row in self.rows), tuple(row.example.key for row in self.rows))
+        weights = weight_of_label(self.project.train.regularisation, read_split(self.dataset, "train"))
+        return weighted(rows, [row.example for row in self.rows], weights)
+
     @property
     def sequences(self) -> list[TokenSequence]:
-        """The rows as the engines take them."""
-        return [row.sequence for row in self.rows]
+        """The sequences of `training_rows`."""
+        return list(self.training_rows.sequences)
 
     @cached_property
     def predictor(self) -> Predictor:

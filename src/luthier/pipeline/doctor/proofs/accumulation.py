@@ -1,4 +1,4 @@
-"""Accumulation: a step computed piece by piece equals the whole step in one graph of the slow twin, the last uneven one too.
+"""Accumulation: a step computed piece by piece equals the whole step on the slow twin, the last uneven one too.
 
 One decision: the pieces go through the function that the training loop uses, and the twin's normaliser is counted here, so a
 mean of means (the usual fault) cannot be on both sides.
@@ -30,7 +30,6 @@ class Accumulation(Proof):
 
     def __call__(self, subject: Subject) -> Finding:
         from luthier.engine.contract import Batch
-        from luthier.parts.losses.sft import SFT
         from luthier.stages.train.loop import rows_of_step, whole_step
 
         rows = subject.sequences
@@ -41,12 +40,12 @@ class Accumulation(Proof):
         loss_error, gradient_error, sizes = 0.0, 0.0, []
         for step in range(recipe.steps_per_epoch(len(rows))):
             window = tuple(rows[i] for i in rows_of_step(step, len(rows), recipe))
-            found = gradient(small, _pieces(whole_step(window)), SFT())
-            truth = gradient(subject.twin, [Batch(window, trained_weight(window))], OneGraph())
+            found = gradient(small, _pieces(whole_step(window)), recipe.loss())
+            truth = gradient(subject.twin, [Batch(window, trained_weight(window))], OneGraph.of(recipe.loss()))
             loss_error = _worse(loss_error, apart(found.loss, truth.loss))
             gradient_error = _worse(gradient_error, relative(found.vector, truth.vector))
             sizes.append(str(len(window)))
-        proven = f"steps of {' and '.join(sizes)} rows, computed in pieces of one or two rows, equal the whole step in one graph"
+        proven = f"steps of {' and '.join(sizes)} rows, computed in pieces of one or two rows, equal the whole step on the slow twin"
         figures = (
             Figure(name="loss, relative", value=loss_error, bound=LOSS),
             Figure(name="gradient, relative", value=gradient_error, bound=GRADIENT),

@@ -33,7 +33,6 @@ class Packing(Proof):
 
     def __call__(self, subject: Subject) -> Finding:
         from luthier.engine.contract import Batch
-        from luthier.parts.losses.sft import SFT
 
         engine, rows = subject.engine, subject.sequences
         if len(rows) < 2:
@@ -41,9 +40,9 @@ class Packing(Proof):
         if engine.name == "reference":
             why = f" ({engine.refusal})" if engine.refusal else ""
             return Finding(f"the reference engine computes each row alone{why}: nothing is packed or shared", applies=False)
-        weight = trained_weight(rows)
-        together = gradient(engine, [Batch(tuple(rows), weight)], SFT())
-        alone = gradient(engine, [Batch((row,), weight) for row in rows], SFT())
+        weight, loss = trained_weight(rows), subject.project.train.loss()
+        together = gradient(engine, [Batch(tuple(rows), weight)], loss)
+        alone = gradient(engine, [Batch((row,), weight) for row in rows], loss)
         scores = engine.logprobs(rows)
         figures = (
             Figure(name="log-probability against each row alone, nats", value=_apart(scores, _one_by_one(engine, rows)), bound=LOGPROB),

@@ -86,8 +86,7 @@ class _Run:
 def _train(subject: Subject, run: _Run, other_seed: int) -> tuple[Progressed | None, Engine]:
     """The loop on a fresh engine; None when it was stopped on the way."""
     from luthier.engine.select import load_engine
-    from luthier.parts.losses.sft import SFT
-    from luthier.stages.train.loop import Objective, Rows, train
+    from luthier.stages.train.loop import Objective, train
     from luthier.stages.train.recipe import EarlyStopping
 
     rows = subject.sequences
@@ -97,10 +96,13 @@ def _train(subject: Subject, run: _Run, other_seed: int) -> tuple[Progressed | N
     folder = Path(subject.base.result.folder)
     engine = load_engine(folder, recipe.method.spec(), run.execution, recipe.seed + other_seed, dtype=recipe.precision)
     engine.use_optimiser(recipe.optimizer)
-    data = Rows(tuple(rows), tuple(row.example.key for row in subject.rows))
-    watch = lambda step: {"validation/loss": -float(engine.logprobs(rows[:1])[0].mean())}  # noqa: E731 - a step's figures
+    objective = Objective("validation/loss", higher_is_better=False)
+
+    def watch(step: int) -> dict[str, float]:
+        return {objective.name: -float(engine.logprobs(rows[:1])[0].mean())}
+
     try:
-        return train(engine, data, SFT(), recipe, watch, run, Objective("validation/loss", higher_is_better=False)), engine
+        return train(engine, subject.training_rows, recipe.loss(), recipe, watch, run, objective), engine
     except _Stopped:
         return None, engine
 

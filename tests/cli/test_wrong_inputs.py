@@ -101,6 +101,12 @@ BEFORE: dict[str, tuple[Change, int, list[str]]] = {
     "no baseline": (setting("evaluate.baselines", []), 2, ["at least one baseline must be given"]),
     "two baselines of one name": (setting("evaluate.baselines", [{"name": "a"}, {"name": "a"}]), 2, ["different names", "a, a"]),
     "share above one": (setting("split.test", 1.5), 2, ["split.test", "1.5"]),
+    "no process": (setting("execution.nproc", 0), 2, ["execution.nproc", "greater than or equal to 1", "got 0"]),
+    "more processes than rows in a step": (
+        setting("execution.nproc", 9),
+        2,
+        ["an optimiser step must have a row for each process", "execution.nproc=9", "train.batch_size=8"],
+    ),
     "single brace": (setting("data.prompt.user", "{text} {"), 2, ["literal brace"]),
 }
 
@@ -123,6 +129,11 @@ DURING: dict[str, tuple[Change, int, list[str]]] = {
     "too few rows": (setting("split.test", 500), 2, ["more rows than", "500 test", "120 rows"]),
     "too long rows": (setting("prepare.max_length", 12), 2, ["at most 12 tokens", "rows.csv row", "too_long"]),
     "longer than the context": (setting("prepare.max_length", 100_000), 2, ["context of 512", "100000", "prepare.max_length"]),
+    "more processes than rows": (
+        lambda f, s: s.update(execution={"nproc": 61}, train={"batch_size": 64}),
+        2,
+        ["a training row for each process", "61 processes, 60 rows", "execution.nproc"],
+    ),
     "shots above rows": (
         setting("evaluate.baselines", [{"name": "many", "shots": 100}]),
         2,

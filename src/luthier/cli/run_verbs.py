@@ -8,12 +8,19 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from luthier.cli.options import DEFAULT, File, Json, Overrides, Reason, Wait
+from luthier.cli.options import DEFAULT, File, Json, Nproc, Overrides, Reason, Wait, overridden
 from luthier.cli.process import emit, guard, say, stoppable
 from luthier.cli.remote import KeyEnv, On, RemoteModelName, show_remote
 
 
-def run(overrides: Overrides = None, file: File = DEFAULT, wait: Wait = False, reason: Reason = None, json: Json = False) -> None:
+def run(
+    overrides: Overrides = None,
+    file: File = DEFAULT,
+    wait: Wait = False,
+    reason: Reason = None,
+    nproc: Nproc = None,
+    json: Json = False,
+) -> None:
     """The whole flow to a verdict and a report. Does only what changed; Ctrl-C is safe."""
 
     def verb() -> int:
@@ -23,7 +30,7 @@ def run(overrides: Overrides = None, file: File = DEFAULT, wait: Wait = False, r
         from luthier.pipeline.workspace import Workspace
         from luthier.report.terminal import print_summary
 
-        workspace = Workspace.open(file, tuple(overrides or ()))
+        workspace = Workspace.open(file, overridden(overrides, nproc))
         outcome = watched(lambda options: run_all(workspace, options), wait, reason)
         verdict = outcome.report.verdict
         if json:
@@ -68,6 +75,7 @@ def train(
     on: On = None,
     remote_model: RemoteModelName = None,
     key_env: KeyEnv = "OPENAI_API_KEY",
+    nproc: Nproc = None,
     json: Json = False,
 ) -> None:
     """Train only: everything up to the adapter, nothing sealed is touched."""
@@ -77,7 +85,7 @@ def train(
         from luthier.core.errors import UserError
         from luthier.pipeline.workspace import Workspace
 
-        workspace = Workspace.open(file, tuple(overrides or ()))
+        workspace = Workspace.open(file, overridden(overrides, nproc))
         if on is None and remote_model is not None:
             raise UserError("--remote-model belongs to --on", remote_model, "--remote-model", "the local base is `base=NAME`")
         if on is not None and profile:

@@ -19,6 +19,9 @@ class Execution(Config):
     engine: Literal["auto", "fast", "reference"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(default=None, ge=1, description="CPU threads; default: all cores this process may use")
+    nproc: int = Field(
+        default=1, ge=1, description="processes that share the rows of each optimiser step in training; threads and memory are divided"
+    )
     micro_batch_tokens: Annotated[int, Field(ge=64)] | Literal["auto"] = Field(
         default="auto", description="unique tokens computed at once; bounds memory, not the result; auto: what fits, at most 4096"
     )

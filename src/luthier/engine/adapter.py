@@ -55,6 +55,14 @@ class AdapterSet:
         """Copies of the accumulated gradients, by saved name."""
         return {name: p.grad.clone() if p.grad is not None else torch.zeros_like(p) for name, p in self.parameters.items()}
 
+    def replace_gradients(self, gradients: Mapping[str, torch.Tensor] | None) -> None:
+        """Put `gradients`, by saved name, in the place of the accumulated ones; None drops those."""
+        if gradients is None:
+            return self.clear_gradients()
+        for name, p in self.parameters.items():
+            p.grad = gradients[name]
+        return None
+
     def step(self, learning_rate: float) -> float:
         return self._ready().step(learning_rate)
 

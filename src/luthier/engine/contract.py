@@ -8,7 +8,7 @@ floating-point rounding.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -47,6 +47,10 @@ class Batch:
     sequences: tuple[TokenSequence, ...]
     normaliser: float
 
+    def part(self, numbers: Sequence[int]) -> Batch:
+        """The sequences at `numbers`, under the normaliser of the whole."""
+        return replace(self, sequences=tuple(self.sequences[i] for i in numbers))
+
 
 @dataclass(frozen=True, slots=True)
 class StepOutput:
@@ -73,10 +77,14 @@ class NonFiniteLoss(LuthierError):
     """
 
     def __init__(self, what: str, sequences: tuple[int, ...] = ()) -> None:
-        self.sequences = sequences
+        self.what, self.sequences = what, sequences
         shown = ", ".join(str(i) for i in sequences[:8]) + (" ..." if len(sequences) > 8 else "")
         where = f" in sequences {shown} of the batch" if sequences else ""
         super().__init__(f"{what} is not finite{where}; no weight was changed: lower the learning rate, or look at those rows")
+
+    def __reduce__(self) -> tuple[type[NonFiniteLoss], tuple[str, tuple[int, ...]]]:
+        """Another process says it in the same words."""
+        return NonFiniteLoss, (self.what, self.sequences)
 
 
 class Loss(Protocol):
@@ -172,6 +180,8 @@ class Engine(Protocol):
     num_trainable: int
     refusal: str | None
     """Why the fast engine was not taken, when `auto` chose the reference; otherwise None."""
+    micro_batch_tokens: int | None
+    """Most unique tokens computed at once; None where sequences are computed one at a time."""
     recomputed_layers: int
     """Most layers that a backward pass has computed again so far, because what they keep did not fit the memory."""
 
@@ -225,7 +235,11 @@ class Engine(Protocol):
         ...
 
     def gradients(self) -> dict[str, Any]:
-        """The accumulated gradient by parameter name (PEFT's names), for the parity gates."""
+        """A copy of the accumulated gradient by parameter name (PEFT's names)."""
+        ...
+
+    def replace_gradients(self, gradients: dict[str, Any] | None) -> None:
+        """Put these in the place of the accumulated gradient (the names and shapes of `gradients`); None drops it."""
         ...
 
     def save_adapter(self, folder: Path, base: str | None = None) -> None:

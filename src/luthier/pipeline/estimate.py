@@ -32,7 +32,10 @@ _STATES_ON_DISK = 4
 
 
 class Estimate(pydantic.BaseModel):
-    """Training alone: evaluations and the baselines are not in it. minutes and watt_hours are (low, high)."""
+    """Training alone: evaluations and the baselines are not in it. Memory is that of all processes together.
+
+    minutes and watt_hours are (low, high).
+    """
 
     model_config = pydantic.ConfigDict(frozen=True)
 
@@ -82,23 +85,24 @@ def estimate(workspace: Workspace) -> Estimate | None:
     sequences = read_prepared(store.build(graph.prepared, execution).path, "train").sequences
     targets = (recipe.method.targets,) if isinstance(recipe.method.targets, str) else recipe.method.targets
     model = MemoryModel.of(sizes, Trains.lora(recipe.method.rank, targets, sizes.family), LIBRARIES, recipe.precision)
-    limit = limit_bytes(execution)
+    limit = limit_bytes(execution) // execution.nproc
     found = forecast(room_in(model, limit, execution), sequences, rows_of_run(len(sequences), recipe))
     rate = gemm_rate(workspace.home, sizes, execution.threads, recipe.precision)
     return _figures(found, model, limit, rate, workspace)
 
 
 def _figures(found: Forecast, model: MemoryModel, limit: int, rate: float, workspace: Workspace) -> Estimate:
+    execution = workspace.project.execution
     seconds = [found.flops / rate / r for r in reversed(RATIO)]
-    cores = workspace.project.execution.threads or len(os.sched_getaffinity(0))
+    cores = execution.threads or len(os.sched_getaffinity(0))
     return Estimate(
         optimiser_steps=found.steps,
         flops=found.flops,
         gemm_flops_per_second=rate,
         minutes=(seconds[0] / 60, seconds[1] / 60),
         watt_hours=(seconds[0] / 3600 * cores * WATTS_PER_CORE, seconds[1] / 3600 * cores * WATTS_PER_CORE),
-        peak_memory_gb=found.peak.total / GB,
-        memory_limit_gb=limit / GB,
+        peak_memory_gb=execution.nproc * found.peak.total / GB,
+        memory_limit_gb=execution.nproc * limit / GB,
         micro_batch_tokens=found.micro_batch_tokens,
         recomputed_layers=found.recomputed_layers,
         unique_share=found.share,

@@ -10,6 +10,7 @@ import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from luthier.core.errors import UserError
 from luthier.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 def profile_project(workspace: Workspace, num_steps: int, options: Any) -> tuple[StepProfile, str]:
     """Profile `num_steps` steps of the project's recipe; returns it and the engine's name. options: a `RunOptions`."""
     from luthier.stages.train.profile import profile_training
+
+    if workspace.project.execution.nproc > 1:
+        raise UserError("a profile is of one process", workspace.project.execution.nproc, "execution.nproc", "profile with --nproc 1")
 
     def build(stage: Any) -> Any:
         return workspace.store.build(stage, workspace.project.execution, options.observer, options.stop_flag, options.wait)

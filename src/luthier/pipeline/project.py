@@ -105,6 +105,13 @@ class Project(Config):
     evaluate: EvaluateSection = EvaluateSection()
     execution: Execution = Execution()
 
+    @model_validator(mode="after")
+    def _a_row_for_each_process(self) -> Project:
+        if self.execution.nproc > self.train.batch_size:
+            got = f"execution.nproc={self.execution.nproc}, train.batch_size={self.train.batch_size}"
+            raise ValueError(f"an optimiser step must have a row for each process, got {got}")
+        return self
+
     def decoding(self) -> Decoding:
         """How answers are made: over the label list for classification, as text otherwise, unless stated."""
         if self.evaluate.decoding is not None:

@@ -50,6 +50,7 @@ class FastEngine:
         self._decoder, self._adapters, self._room, self._budget = decoder, adapters, room, room.micro_batch_tokens
         self._pair_cost = pair_cost(decoder.arch)
         self.recomputed_layers = 0
+        self.micro_batch_tokens: int | None = room.micro_batch_tokens
         self.num_trainable = adapters.num_trainable
         self.refusal: str | None = None
 
@@ -119,6 +120,9 @@ class FastEngine:
 
     def gradients(self) -> dict[str, Any]:
         return self._adapters.gradients()
+
+    def replace_gradients(self, gradients: dict[str, Any] | None) -> None:
+        self._adapters.replace_gradients(gradients)
 
     def forecast(self, sequences: Sequence[TokenSequence], steps: Sequence[np.ndarray]) -> Forecast:
         return forecast(self._room, sequences, steps)

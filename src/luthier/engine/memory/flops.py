@@ -125,6 +125,12 @@ def pair_cost(sizes: Sizes) -> float:
     return (1 + _BACKWARD_OF_ATTENTION) * sizes.heads * sizes.head_dim / linears
 
 
+def head_cost(sizes: Sizes) -> float:
+    """Work of one row of the frozen head over that of a row's linear layers, in training: 4 V h / 4N."""
+    linears = sum(o * i for o, i in (shape_of(sizes, part) for part in PARTS))
+    return sizes.vocabulary * sizes.hidden / (sizes.layers * linears)
+
+
 def measure_gemm_rate(sizes: Sizes, rows: int = 2048, seconds: float = 1.5, precision: str = "float32") -> float:
     """FLOP/s of products of this model's own linear layers, forward and the gradient of the input, in this process.
 

@@ -37,6 +37,7 @@ class ReferenceEngine:
         self.num_trainable = adapters.num_trainable
         self.refusal: str | None = None
         self.recomputed_layers = 0
+        self.micro_batch_tokens: int | None = None
 
     # training -----------------------------------------------------------------------------------------------
 
@@ -78,6 +79,9 @@ class ReferenceEngine:
 
     def gradients(self) -> dict[str, Any]:
         return self._adapters.gradients()
+
+    def replace_gradients(self, gradients: dict[str, Any] | None) -> None:
+        self._adapters.replace_gradients(gradients)
 
     def forecast(self, sequences: Any, steps: Any) -> None:
         return None

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
 from luthier.core.artifacts import BaseModel, Checkpoint, Dataset, Prepared
-from luthier.core.errors import CorruptArtifact
+from luthier.core.errors import CorruptArtifact, UserError
 from luthier.core.events import Note
 from luthier.core.execution import Execution
 from luthier.core.files import write_json
@@ -47,8 +48,12 @@ class Train(Stage[Checkpoint]):
 
     def build(self, ctx: Context) -> Checkpoint:
         """Train with the verbs of the chosen engine; leaves `adapter/`, `renderer/` and `metrics.jsonl`."""
+        with ExitStack() as open_until_done:
+            return self._build(ctx, open_until_done)
+
+    def _build(self, ctx: Context, open_until_done: ExitStack) -> Checkpoint:
         from luthier.engine.checkpoint.folder import load_newest
-        from luthier.engine.select import load_engine
+        from luthier.engine.parallel.start import open_engine
         from luthier.engine.text.renderer import Renderer
 
         base, prepared = ctx.get(self.base).result, ctx.get(self.prepared)
@@ -56,7 +61,9 @@ class Train(Stage[Checkpoint]):
         shutil.copytree(prepared.path / "renderer", ctx.dir / "renderer", copy_function=shutil.copyfile)
         renderer = Renderer.load(ctx.dir / "renderer")
         execution = _as_begun(ctx)
-        engine = load_engine(Path(base.folder), self.recipe.method.spec(), execution, self.recipe.seed, dtype=self.recipe.precision)
+        _check_processes(execution, prepared.result)
+        opened = open_engine(Path(base.folder), self.recipe.method.spec(), execution, self.recipe.seed, self.recipe.precision)
+        engine = open_until_done.enter_context(opened)
         engine.use_optimiser(self.recipe.optimizer)
         if engine.refusal:
             ctx.observer(Note(f"engine: reference, because the fast engine refused: {engine.refusal}", "warning"))
@@ -121,12 +128,19 @@ def _as_begun(ctx: Context) -> Execution:
     return ctx.execution.model_copy(update=json.loads(begun.read_text(encoding="utf-8")))
 
 
+def _check_processes(execution: Execution, prepared: Prepared) -> None:
+    rows = prepared.counts["train"]
+    if execution.nproc > rows:
+        raise UserError("there must be a training row for each process", f"{execution.nproc} processes, {rows} rows", "execution.nproc")
+
+
 def _foresee(engine: Engine, rows: Rows, recipe: Recipe, ctx: Context) -> Forecast | None:
     """Look over every step's rows before the first: the worst one must fit. Says what was chosen."""
     found = engine.forecast(rows.sequences, rows_of_run(len(rows.sequences), recipe))
     if found is not None:
+        each = f" of each of {ctx.execution.nproc} processes" if ctx.execution.nproc > 1 else ""
         again = f", {found.recomputed_layers} layers computed again in the worst step" if found.recomputed_layers else ""
-        peak = f"{found.peak.total / 2**30:.1f} GB predicted at the peak of training"
+        peak = f"{found.peak.total / 2**30:.1f} GB predicted at the peak of training{each}"
         write_json(ctx.dir / BEGUN, {"micro_batch_tokens": found.micro_batch_tokens})
         ctx.observer(Note(f"memory: micro-batches of up to {found.micro_batch_tokens} tokens{again}; {peak}"))
     return found

@@ -28,6 +28,7 @@ _SCHEDULES = {
     "inverse_sqrt": "inverse_sqrt", "warmup_stable_decay": "wsd", "cosine_with_min_lr": "cosine",
 }  # fmt: skip
 _ALL_LINEAR = ("all-linear", "all")
+_FLOAT32 = "the base is kept in float32: the result is at least as exact and takes more memory"
 _THEIRS = "the other tool's default"
 
 
@@ -44,6 +45,8 @@ class Lora:
     targets: str
     rslora: str = "use_rslora"
     dora: str = "use_dora"
+    four_bit: str = "load_in_4bit"
+    default_four_bit: bool = False
     default_rank: int = 8
     default_alpha: float | None = None
     default_dropout: float = 0.0
@@ -77,24 +80,38 @@ def schedule_kinds() -> tuple[str, ...]:
     return tuple(k for c in _models(Recipe.model_fields["schedule"].annotation) for k in get_args(c.model_fields["kind"].annotation))
 
 
-def carry_lora(job: Job, names: Lora) -> None:
-    """LoRA, with the tool's own defaults written out."""
-    job.add("train.method.kind", "lora", "the method of the job")
+def carry_lora(job: Job, names: Lora) -> str:
+    """LoRA, DoRA or QLoRA with the tool's own defaults written out; the kind of method that it became."""
+    kind = _low_rank_kind(job, names)
+    fields = kinds_of("method")[kind].model_fields
+    job.add("train.method.kind", kind, "the method of the job")
     job.carry(names.rank, "train.method.rank", names.default_rank, _THEIRS)
     rank = float(job.whole(names.rank, names.default_rank))
     alpha = 2.0 * rank if names.default_alpha is None else names.default_alpha
     job.carry(names.alpha, "train.method.alpha", alpha, _THEIRS)
-    fields = kinds_of("method")["lora"].model_fields
-    for key, field in ((names.rslora, "rslora"), (names.dora, "dora")):
-        job.carry(key, f"train.method.{field}") if field in fields else job.leave(key, f"Luthier's LoRA has no {field}")
+    job.carry(names.rslora, "train.method.rslora")
     if "dropout" in fields:
         job.carry(names.dropout, "train.method.dropout", names.default_dropout, _THEIRS)
     elif job.get(names.dropout) is not None or not names.default_dropout:
-        job.leave(names.dropout, "Luthier's LoRA has no dropout")
+        job.leave(names.dropout, f"{kind} has no dropout here")
     else:
-        why = f"{_THEIRS} is {names.default_dropout}: LoRA has no dropout here"
-        job.lines.append(Line(names.dropout, "", "not carried", "", why))
+        job.lines.append(Line(names.dropout, "", "not carried", "", f"{_THEIRS} is {names.default_dropout}: {kind} has no dropout here"))
     _carry_targets(job, names)
+    return kind
+
+
+def _low_rank_kind(job: Job, names: Lora) -> str:
+    known = kinds_of("method")
+    if job.get(names.dora) and "dora" in known:
+        job.carry_as(names.dora, "train.method.kind", "dora", _FLOAT32 if job.get(names.four_bit) else "")
+        return "dora"
+    job.leave(names.dora, "Luthier has no DoRA")
+    four = job.get(names.four_bit, names.default_four_bit)
+    if four in (True, 4) and "qlora" in known:
+        if job.get(names.four_bit) is not None:
+            job.carry_as(names.four_bit, "train.method.kind", "qlora", "NF4")
+        return "qlora"
+    return "lora"
 
 
 def _carry_targets(job: Job, names: Lora) -> None:
@@ -124,8 +141,10 @@ def carry_full(job: Job, key: str) -> None:
 
 
 def carry_quantised(job: Job, key: str) -> None:
-    """A 4-bit or 8-bit base (QLoRA)."""
-    job.leave(key, "the base is trained on in float32, not in 4 or 8 bits: the result is at least as exact and takes more memory")
+    """A setting of a 4-bit or 8-bit base, unless `carry_lora` has told of it."""
+    if not any(line.key == job.paths.get(key, key) for line in job.lines):
+        stored = job.project.get("train", {}).get("method", {}).get("kind") == "qlora"
+        job.leave(key, "QLoRA stores NF4 here" if stored else _FLOAT32)
 
 
 def carry_optimiser(job: Job, key: str, default: str, decay: tuple[str, float]) -> None:
@@ -276,7 +295,7 @@ def carry_rest(job: Job) -> None:
             job.leave(key, "training is in float32, which is more exact")
     for key in PROCESSES:
         job.leave(key, "how many processes train is not in a project file")
-    for key, to in (("neftune_noise_alpha", "neftune_alpha"), ("label_smoothing_factor", "label_smoothing")):
+    for key, to in (("neftune_noise_alpha", "embedding_noise"), ("label_smoothing_factor", "label_smoothing")):
         setting = f"train.regularisation.{to}"
         job.carry(key, setting) if place(setting) else job.leave(key, "no such regulariser in the project file")
     job.leave("trust_remote_code", "code from a model's repository is never run")

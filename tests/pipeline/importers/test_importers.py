@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from luthier.cli.main import app
 from luthier.core.errors import UserError
+from luthier.pipeline.import_trainer import kinds_of
 from luthier.pipeline.importing import import_job, importers
 from luthier.pipeline.project import load_project
 from toy_project import toy_rows
@@ -88,7 +89,9 @@ def test_axolotl(workplace: Path) -> None:
     project, lines = imported(workplace, "axolotl.yml")
     train = project["train"]
     assert project["base"] == "smollm2-135m-instruct"
-    assert train["method"] == {"kind": "lora", "rank": 8, "alpha": 16, "targets": "all-linear"} | _dropout(0.05)
+    quantised = "qlora" in kinds_of("method")
+    settings = {"kind": "qlora" if quantised else "lora", "rank": 8, "alpha": 16, "targets": "all-linear"}
+    assert train["method"] == settings | _dropout(settings["kind"], 0.05)
     assert (train["learning_rate"], train["batch_size"], train["epochs"]) == (2e-4, 8, 2)
     assert train["optimizer"] == {"kind": "adamw", "weight_decay": 0.01, "clip_norm": 0.5}
     assert train["schedule"] == {"kind": "cosine", "warmup_steps": 3}
@@ -97,16 +100,14 @@ def test_axolotl(workplace: Path) -> None:
     assert project["data"] == {"files": [{"path": "data/support.jsonl"}], "mapping": {"kind": "messages", "messages": "messages"}}
     assert project["prepare"] == {"max_length": 256, "too_long": "drop"}
     assert project["split"]["validation"] == 0.1
-    assert lines["load_in_4bit"].fate == "not carried"
+    assert lines["load_in_4bit"].fate == ("changed" if quantised else "not carried")
     assert lines["load_in_8bit"].fate == "no effect"
     assert "8 bits" in lines["optimizer"].note
 
 
-def _dropout(value: float) -> dict[str, float]:
-    """Carried where this version's LoRA has dropout."""
-    from luthier.parts.methods.lora import LoRA
-
-    return {"dropout": value} if "dropout" in LoRA.model_fields else {}
+def _dropout(method: str, value: float) -> dict[str, float]:
+    """Carried where this version's method has dropout."""
+    return {"dropout": value} if "dropout" in kinds_of("method")[method].model_fields else {}
 
 
 def test_what_cannot_be_trained_is_said(workplace: Path) -> None:

@@ -6,6 +6,7 @@ One decision: a row that is longer than `sequence_len` is dropped, as Axolotl do
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from luthier.core.errors import UserError
@@ -113,8 +114,7 @@ def _batch(job: Job) -> None:
 def _method(job: Job) -> None:
     adapter = job.get("adapter")
     if adapter in ("lora", "qlora"):
-        trainer.carry_lora(job, _LORA)
-        job.carry_as("adapter", "train.method.kind", "lora", "" if adapter == "lora" else "with the base in float32")
+        job.carry_as("adapter", "train.method.kind", trainer.carry_lora(job, replace(_LORA, default_four_bit=adapter == "qlora")))
     elif adapter is None:
         trainer.carry_full(job, "adapter")
     else:

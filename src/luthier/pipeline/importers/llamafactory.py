@@ -16,7 +16,7 @@ from luthier.pipeline.import_job import Job, shown
 
 NAME = "llamafactory"
 _OWN = ("stage", "finetuning_type", "cutoff_len", "dataset", "template", "lora_target", "dataset_dir", "val_size", "lora_rank")
-_LORA = trainer.Lora("lora_rank", "lora_alpha", "lora_dropout", "lora_target")
+_LORA = trainer.Lora("lora_rank", "lora_alpha", "lora_dropout", "lora_target", four_bit="quantization_bit")
 _TAGS = {
     "content_tag": ("value", "content"), "user_tag": ("human", "user"), "assistant_tag": ("gpt", "assistant"),
     "system_tag": ("system",), "observation_tag": ("observation", "tool"), "function_tag": ("function_call",),
@@ -84,8 +84,8 @@ def _method(job: Job) -> None:
     elif kind != "lora":
         job.stop("finetuning_type", f"{kind}: the project trains LoRA instead")
     else:
-        trainer.carry_lora(job, _LORA)
-        job.carry_as("finetuning_type", "train.method.kind", "lora") if job.get("finetuning_type") else None
+        method = trainer.carry_lora(job, _LORA)
+        job.carry_as("finetuning_type", "train.method.kind", method) if job.get("finetuning_type") else None
     for key in ("quantization_bit", "quantization_method", "quantization_type", "double_quantization"):
         trainer.carry_quantised(job, key)
     for key in ("image_max_pixels", "video_max_pixels", "video_fps", "video_maxlen", "freeze_vision_tower", "freeze_multi_modal_projector"):

@@ -52,8 +52,7 @@ def carry(job: Job) -> None:
 
 def _method(job: Job) -> None:
     if job.get("use_peft"):
-        trainer.carry_lora(job, _LORA)
-        job.carry_as("use_peft", "train.method.kind", "lora")
+        job.carry_as("use_peft", "train.method.kind", trainer.carry_lora(job, _LORA))
     else:
         trainer.carry_full(job, "use_peft")
     for key in ("load_in_4bit", "load_in_8bit", "bnb_4bit_quant_type", "use_bnb_nested_quant", "bnb_4bit_quant_storage"):

@@ -21,7 +21,7 @@ _ALIASES = {
 }  # fmt: skip
 _LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _NAMES = ("r", "lora_alpha", "lora_dropout", "target_modules")
-_LORA_IN_SECTIONS = trainer.Lora(*_NAMES, default_rank=64, default_alpha=16, default_targets=_LINEAR)
+_LORA_IN_SECTIONS = trainer.Lora(*_NAMES, default_four_bit=True, default_rank=64, default_alpha=16, default_targets=_LINEAR)
 _LORA_FLAT = trainer.Lora(*_NAMES, default_rank=16, default_alpha=16, default_targets=_LINEAR)
 _FLAT_STEPS, _EPOCHS_IN_SECTIONS, _WARMUP_STEPS = 400, 3, 5
 _SAVING = (

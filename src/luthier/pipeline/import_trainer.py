@@ -292,7 +292,7 @@ def carry_rest(job: Job) -> None:
         if job.get(key) == "float32":
             job.ignore((key,), "training is in float32")
         else:
-            job.leave(key, "training is in float32, which is more exact")
+            job.leave(key, "training is in float32, which is more exact; `train.precision: bfloat16` multiplies in 16 bits")
     for key in PROCESSES:
         job.leave(key, "how many processes train is not in a project file")
     for key, to in (("neftune_noise_alpha", "embedding_noise"), ("label_smoothing_factor", "label_smoothing")):

@@ -323,7 +323,9 @@ def test_wrong_inputs_get_one_message(project: Path, server: Server, monkeypatch
     server.redirect_to = "http://169.254.169.254/latest"
     assert "a redirect would carry the key" in verb("--remote-model", "toy-base")
     server.redirect_to = None
-    for args, message in ((("--remote-model", "x"), "belongs to --on"), (("--on", server.url, "--profile"), "of this machine")):
+    both = {"--profile": ("--profile",), "--nproc": ("--nproc", "2")}
+    mixed = [(("--on", server.url, *args), f"{option} is of this machine") for option, args in both.items()]
+    for args, message in [(("--remote-model", "x"), "belongs to --on"), *mixed]:
         done = CliRunner().invoke(app, ["train", *args])
         assert (done.exit_code, message in done.stderr) == (2, True), done.stderr
     monkeypatch.delenv("OPENAI_API_KEY")

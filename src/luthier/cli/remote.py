@@ -17,6 +17,21 @@ RemoteModelName = Annotated[str | None, typer.Option("--remote-model", help="The
 KeyEnv = Annotated[str, typer.Option("--key-env", help="The environment variable that holds the server's API key.")]
 
 
+def remote_options(on: str | None, remote_model: str | None, key_env: str, local: dict[str, bool]) -> RemoteOptions | None:
+    """Where to train, None for here. local: options of this machine, and whether they are given. Raises UserError for both at once."""
+    from luthier.core.errors import UserError
+    from luthier.pipeline.remote import RemoteOptions
+
+    if on is None:
+        if remote_model is not None:
+            raise UserError("--remote-model belongs to --on", remote_model, "--remote-model", "the local base is `base=NAME`")
+        return None
+    for option, given in local.items():
+        if given:
+            raise UserError(f"{option} is of this machine", "it with --on", option, "leave one of them out")
+    return RemoteOptions(on, remote_model, key_env)
+
+
 def show_remote(workspace: Any, where: RemoteOptions, wait: bool, json: bool) -> int:
     """Train there and say where the model is."""
     from luthier.cli.documents import RemoteTrainDocument

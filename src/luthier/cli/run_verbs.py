@@ -10,7 +10,7 @@ import typer
 
 from luthier.cli.options import DEFAULT, File, Json, Nproc, Overrides, Reason, Wait, overridden
 from luthier.cli.process import emit, guard, say, stoppable
-from luthier.cli.remote import KeyEnv, On, RemoteModelName, show_remote
+from luthier.cli.remote import KeyEnv, On, RemoteModelName, remote_options, show_remote
 
 
 def run(
@@ -82,18 +82,12 @@ def train(
 
     def verb() -> int:
         from luthier.cli.documents import TrainDocument
-        from luthier.core.errors import UserError
         from luthier.pipeline.workspace import Workspace
 
         workspace = Workspace.open(file, overridden(overrides, nproc))
-        if on is None and remote_model is not None:
-            raise UserError("--remote-model belongs to --on", remote_model, "--remote-model", "the local base is `base=NAME`")
-        if on is not None and profile:
-            raise UserError("a profile is of this machine", "--profile with --on", "--profile", "leave one of them out")
-        if on is not None:
-            from luthier.pipeline.remote import RemoteOptions
-
-            return show_remote(workspace, RemoteOptions(on, remote_model, key_env), wait, json)
+        elsewhere = remote_options(on, remote_model, key_env, {"--profile": profile, "--nproc": nproc is not None})
+        if elsewhere is not None:
+            return show_remote(workspace, elsewhere, wait, json)
         if profile:
             return show_profile(workspace, profile_steps, wait, json)
         execution = workspace.project.execution

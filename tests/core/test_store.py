@@ -110,6 +110,44 @@ def test_every_flipped_byte_of_a_small_artifact_is_found(tmp_path: Path) -> None
     assert Store(tmp_path).find(Count(n=5)) is not None
 
 
+def test_every_flipped_byte_of_a_record_is_found(tmp_path: Path) -> None:
+    record = Store(tmp_path).build(Count(n=5), RUN).path / "record.json"
+    record.chmod(0o644)
+    original = record.read_bytes()
+    for i in range(len(original)):
+        record.write_bytes(original[:i] + bytes([original[i] ^ 4]) + original[i + 1 :])
+        with pytest.raises(CorruptArtifact, match=r"record\.json"):
+            Store(tmp_path).find(Count(n=5))
+    record.write_bytes(original)
+    assert Store(tmp_path).find(Count(n=5)) is not None
+
+
+def test_what_a_killed_write_left_beside_its_file_is_not_in_the_artifact(tmp_path: Path) -> None:
+    work = Store(tmp_path).work / Count(n=3).key()[:12] / "sub"
+    work.mkdir(parents=True)
+    (work / ".rows.txt.77.aside").write_text("half")
+    built = Store(tmp_path).build(Count(n=3), RUN)
+    assert [p.name for p in (built.path / "sub").iterdir()] == ["rows.txt"]
+
+
+class Leaning(Count):
+    """A stage whose finished artifact needs something that is no longer there."""
+
+    def gone(self, result: Dataset) -> str:
+        return "it leans on nothing" if result.counts["starts"] == 1 else ""
+
+
+def test_a_kill_while_an_artifact_is_taken_away_leaves_it_whole_or_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Store(tmp_path).build(Leaning(n=3), RUN)
+    monkeypatch.setattr("luthier.core.store.remove_tree", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        Store(tmp_path).build(Leaning(n=3), RUN)
+    monkeypatch.undo()
+    assert not Store(tmp_path).is_built(Leaning(n=3))
+    assert Store(tmp_path).build(Leaning(n=3), RUN).result.counts["any"] == 3
+    assert not list(Store(tmp_path).work.glob(".gone-*"))
+
+
 def test_a_stopped_build_keeps_its_scratch_and_goes_on(tmp_path: Path) -> None:
     flags = iter([False, True])
     with pytest.raises(Interrupted, match="run the same command again"):

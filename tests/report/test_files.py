@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from pathlib import Path
 
 import pytest
 
 from luthier.core.errors import MachineError, UserError
-from luthier.report import files
 from luthier.report.csvfile import COLUMNS, cell, errors_csv
 from luthier.report.files import read_report, write_report
 from luthier.report.model import RunReport
@@ -38,7 +38,7 @@ def test_a_full_disk_leaves_the_old_report_whole(
     def full(fd: int) -> None:
         raise OSError(28, "No space left on device", str(tmp_path))
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(MachineError, match="disk full while writing the report"):
         write_report(minimal, tmp_path)
     assert read_report(tmp_path / "report.json") == rich

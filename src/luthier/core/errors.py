@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 from collections.abc import Iterable
 
 
@@ -60,6 +61,14 @@ class EngineRefused(UserError):
     """A fast path was asked for that cannot give the exact result; the message says why."""
 
 
+class WriteRefused(OSError):
+    """The system refused a write to `filename`; `needed` is how many bytes it was for, None when that was not known."""
+
+    def __init__(self, err: OSError, path: str, needed: int | None) -> None:
+        super().__init__(err.errno, err.strerror or str(err), err.filename or path)
+        self.needed = needed
+
+
 def nearest(word: str, known: Iterable[str], n: int = 1) -> list[str]:
     """The `n` known words closest to `word` (difflib ratio >= 0.5), best first."""
     return difflib.get_close_matches(word, list(known), n=n, cutoff=0.5)
@@ -78,9 +87,24 @@ def from_os_error(err: OSError, doing: str) -> LuthierError:
     """An OSError in words: disk full, no permission, or a missing path, with the path it happened at."""
     path = f" {err.filename}" if err.filename else ""
     if err.errno in (errno.ENOSPC, errno.EDQUOT):
-        return MachineError(f"disk full while {doing}{path}: free some space and run the same command again; nothing finished is lost")
+        fix = "free some space and run the same command again; nothing finished is lost"
+        return MachineError(f"disk full while {doing}{path}: {_bytes_needed(err)}{fix}")
+    if err.errno == errno.EIO:
+        fix = "check the disk (`dmesg`), then run the same command again; nothing finished is lost"
+        return MachineError(f"the disk failed (input/output error) while {doing}{path}: {fix}")
     if err.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return MachineError(f"no permission while {doing}{path}: make the folder writable or choose another one")
     if err.errno == errno.ENOENT:
         return UserError("the path must exist", err.filename, doing)
     return MachineError(f"{err.strerror or err} while {doing}{path}")
+
+
+def _bytes_needed(err: OSError) -> str:
+    """What a refused write asks of the disk; a size that nobody knew is at least one block."""
+    place = os.path.abspath(err.filename or ".")
+    while not os.path.exists(place):
+        place = os.path.dirname(place)
+    disk = os.statvfs(place)
+    needed = getattr(err, "needed", None)
+    asked = f"{needed:,} bytes are needed" if needed else f"at least {disk.f_frsize:,} bytes are needed"
+    return f"{asked}, {disk.f_bavail * disk.f_frsize:,} are free; "

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from luthier.core.errors import LeaseHeld
+from luthier.core.errors import LeaseHeld, from_os_error
 from luthier.core.files import write_json
 
 HEARTBEAT_S = 5.0
@@ -34,15 +34,22 @@ class Lease:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Lease:
-        self.lock_path.parent.mkdir(parents=True, exist_ok=True)
-        file = self.lock_path.open("a")
+        try:
+            self.lock_path.parent.mkdir(parents=True, exist_ok=True)
+            file = self.lock_path.open("a")
+        except OSError as err:
+            raise from_os_error(err, f"taking the lease of {self.what}") from err
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.close()
             raise LeaseHeld(self.held_by()) from None
+        try:
+            self._beat()
+        except OSError as err:
+            file.close()
+            raise from_os_error(err, f"taking the lease of {self.what}") from err
         self._file = file
-        self._beat()
         self._thread = threading.Thread(target=self._keep_beating, daemon=True)
         self._thread.start()
         return self

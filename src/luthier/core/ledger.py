@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from luthier.core.errors import CorruptArtifact
+from luthier.core.files import writing
 
 Fate = Literal["kept", "changed", "set_aside", "dropped"]
 FATES: tuple[Fate, ...] = get_args(Fate)
@@ -35,7 +36,7 @@ class LedgerEntry:
 def append_ledger(path: Path, entries: Iterable[LedgerEntry]) -> int:
     """Add entries to a ledger file (JSONL, created when missing); returns how many."""
     n = 0
-    with path.open("a", encoding="utf-8", newline="\n") as f:
+    with writing(path), path.open("a", encoding="utf-8", newline="\n") as f:
         for entry in entries:
             f.write(json.dumps(asdict(entry), ensure_ascii=False) + "\n")
             n += 1

@@ -1,6 +1,6 @@
 """record.json: what an artifact is, where it came from, and the hash of each of its files.
 
-One decision: a record is written last and hashes everything beside it, so a folder with a record is
+One decision: a record is written last and hashes everything beside it and itself, so a folder with a record is
 complete, and one byte changed anywhere is found on the next read.
 """
 
@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -21,10 +22,12 @@ from typing import Any
 
 import luthier
 from luthier.core.errors import CorruptArtifact
-from luthier.core.files import files_below, write_json
+from luthier.core.files import files_below, json_bytes, write_atomic
 
 RECORD = "record.json"
 SCRATCH = "scratch"
+SELF, _UNSET = "record_sha256", "0" * 64
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 WATTS_PER_CORE = 10.0
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy", "scipy", "pydantic")
 
@@ -93,17 +96,24 @@ def hash_files(folder: Path) -> dict[str, str]:
 def write_record(folder: Path, body: dict[str, Any]) -> None:
     """Complete `body` with file hashes, time and provenance, and write it durably."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    write_json(folder / RECORD, {"record": 1, **body, "finished": stamp, "provenance": provenance(), "files": hash_files(folder)})
+    record = {"record": 1, **body, "finished": stamp, "provenance": provenance(), "files": hash_files(folder), SELF: _UNSET}
+    text = json_bytes(record)
+    write_atomic(folder / RECORD, text.replace(_UNSET.encode(), hashlib.sha256(text).hexdigest().encode()))
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The record of a finished artifact. Raises CorruptArtifact when it is missing or not JSON."""
+    """The record of a finished artifact. Raises CorruptArtifact when it is missing, not JSON, or not as it was written."""
     try:
-        return json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        text = (folder / RECORD).read_bytes()
+        record = json.loads(text)
     except FileNotFoundError:
         raise CorruptArtifact(_damage(folder, f"{RECORD} is missing")) from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except ValueError:
         raise CorruptArtifact(_damage(folder, f"{RECORD} is not valid JSON")) from None
+    own = str(record.get(SELF)) if isinstance(record, dict) else ""
+    if not _SHA256.fullmatch(own) or own != hashlib.sha256(text.replace(own.encode(), _UNSET.encode())).hexdigest():
+        raise CorruptArtifact(_damage(folder, f"{RECORD} differs from its own sha256"))
+    return record
 
 
 def verify(folder: Path) -> dict[str, Any]:

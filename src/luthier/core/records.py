@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from luthier.core.files import writing
+
 Role = Literal["system", "user", "assistant", "tool"]
 ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
 
@@ -174,7 +176,7 @@ def _message(data: dict[str, Any]) -> Message:
 def write_records(path: Path, records: Iterable[Record]) -> int:
     """Write records as JSONL (UTF-8, one object a line); returns how many."""
     n = 0
-    with path.open("w", encoding="utf-8", newline="\n") as f:
+    with writing(path), path.open("w", encoding="utf-8", newline="\n") as f:
         for record in records:
             f.write(json.dumps(to_json(record), ensure_ascii=False) + "\n")
             n += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,12 +19,22 @@ from luthier.core import record as records_on_disk
 from luthier.core.errors import CorruptArtifact, MachineError, from_os_error
 from luthier.core.events import Event, Metric, Note, Observer, StageFinished, StageStarted, ignore
 from luthier.core.execution import Execution
-from luthier.core.files import fsync_path, fsync_tree, make_read_only, remove_tree
+from luthier.core.files import (
+    append_bytes,
+    fsync_path,
+    fsync_tree,
+    make_folder,
+    make_read_only,
+    remove_asides,
+    remove_tree,
+    write_bytes,
+)
 from luthier.core.keys import canonical, class_name
 from luthier.core.lease import acquire
 from luthier.core.stage import Artifact, Built, Stage
 
 T = TypeVar("T", bound=Artifact)
+GONE = ".gone-"
 
 
 class Interrupted(MachineError):
@@ -67,8 +78,10 @@ class Store:
     def prepare(self) -> None:
         """Create the folders. Raises MachineError when the place is not writable."""
         try:
-            self.work.mkdir(parents=True, exist_ok=True)
-            self.artifacts.mkdir(parents=True, exist_ok=True)
+            make_folder(self.work)
+            make_folder(self.artifacts)
+            for gone in self.work.glob(f"{GONE}*"):
+                shutil.rmtree(gone, ignore_errors=True)
         except OSError as err:
             raise from_os_error(err, "creating the store") from err
         if not os.access(self.work, os.W_OK):
@@ -134,7 +147,7 @@ class Store:
             if why:
                 observer(Note(f"{stage.stage_name()} is built again: {why}", "warning"))
                 self._verified.pop(stage.key(), None)
-                remove_tree(self.folder_of(stage))
+                self._remove(stage)
             ctx = BuildContext(self, work, execution, observer, stop_flag, wait)
             return self._build_here(stage, ctx)
         except OSError as err:
@@ -142,11 +155,19 @@ class Store:
         finally:
             lease.__exit__(None, None, None)
 
+    def _remove(self, stage: Stage[Any]) -> None:
+        """Take an artifact away at once; a kill leaves it whole or gone, never half deleted."""
+        aside = self.work / f"{GONE}{self.folder_of(stage).name}.{os.getpid()}"
+        self.folder_of(stage).rename(aside)
+        fsync_path(self.artifacts)
+        remove_tree(aside)
+
     def _build_here(self, stage: Stage[T], ctx: BuildContext) -> Built[T]:
         resumed = ctx.dir.is_dir()
         if (ctx.dir / records_on_disk.RECORD).is_file():  # killed between the record and the rename
             return self._publish(stage, ctx)
-        (ctx.dir / records_on_disk.SCRATCH).mkdir(parents=True, exist_ok=True)
+        make_folder(ctx.dir / records_on_disk.SCRATCH)
+        remove_asides(ctx.dir)
         if ctx.stop_requested():
             ctx.stop(f"before {stage.stage_name()} began")
         start = time.monotonic()
@@ -208,8 +229,7 @@ def _with_metrics_file(ctx: BuildContext) -> Observer:
 
     def observe(event: Event) -> None:
         if isinstance(event, Metric):
-            with path.open("a", encoding="utf-8") as f:
-                f.write(json.dumps(dataclasses.asdict(event)) + "\n")
+            append_bytes(path, (json.dumps(dataclasses.asdict(event)) + "\n").encode())
         outer(event)
 
     return observe
@@ -226,4 +246,4 @@ def _seconds_so_far(work: Path) -> float:
 def _note_seconds(work: Path, seconds: float) -> None:
     scratch = work / records_on_disk.SCRATCH
     if scratch.is_dir():
-        (scratch / "seconds").write_text(f"{seconds:.3f}")
+        write_bytes(scratch / "seconds", f"{seconds:.3f}".encode())

@@ -16,7 +16,7 @@ import yaml
 
 from luthier.core.errors import LeaseHeld, LuthierError, from_os_error
 from luthier.core.events import Event, Metric, Note, Observer, Progress, StageFinished
-from luthier.core.files import write_atomic
+from luthier.core.files import append_bytes, write_atomic
 from luthier.core.lease import acquire
 from luthier.core.stage import Built
 from luthier.core.store import Interrupted
@@ -157,8 +157,7 @@ def with_log(path: Path, outer: Observer) -> Observer:
     def observe(event: Event) -> None:
         if not isinstance(event, (Progress, Metric)) and not (isinstance(event, StageFinished) and event.cached):
             text = event.text if isinstance(event, Note) else repr(event)
-            with path.open("a", encoding="utf-8") as f:
-                f.write(f"{now()} {text}\n")
+            append_bytes(path, f"{now()} {text}\n".encode())
         outer(event)
 
     return observe

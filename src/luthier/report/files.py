@@ -6,11 +6,11 @@ One decision: each file is written beside its place and renamed, so a reader nev
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from luthier.core.config import parse_config
 from luthier.core.errors import UserError, from_os_error
+from luthier.core.files import write_atomic
 from luthier.report.cards import data_card, model_card
 from luthier.report.csvfile import errors_csv
 from luthier.report.markdown import verdict_comment
@@ -33,7 +33,9 @@ def write_report(report: RunReport, folder: Path) -> tuple[Path, ...]:
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return tuple(_write(folder / name, text) for name, text in texts.items())
+        for name, text in texts.items():
+            write_atomic(folder / name, text.encode())
+        return tuple(folder / name for name in texts)
     except OSError as err:
         raise from_os_error(err, "writing the report") from err
 
@@ -51,13 +53,3 @@ def read_report(path: Path) -> RunReport:
     except ValueError as err:
         raise UserError(f"the report must be JSON: {err}", where=str(path)) from None
     return parse_config(RunReport, data, str(path))
-
-
-def _write(path: Path, text: str) -> Path:
-    beside = path.with_name(path.name + ".part")
-    with beside.open("w", encoding="utf-8", newline="") as f:
-        f.write(text)
-        f.flush()
-        os.fsync(f.fileno())
-    os.replace(beside, path)
-    return path

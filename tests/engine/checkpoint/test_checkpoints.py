@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -110,6 +112,54 @@ def test_a_moved_checkpoint_does_not_pass_for_another_step(tmp_path: Path) -> No
     save_checkpoint(tmp_path, 1, state(1)).rename(tmp_path / "step-000000009")
     with pytest.raises(CorruptArtifact, match="step 9"):
         load_newest(tmp_path)
+
+
+def newer(folder: Path, line: dict[str, object]) -> None:
+    """Make a saved checkpoint's marker that of a later release."""
+    body = json.dumps(line).encode()
+    (folder / "COMMITTED").write_bytes(body + b"\n" + hashlib.sha256(body).hexdigest().encode() + b"\n")
+
+
+def test_a_checkpoint_of_a_newer_release_is_refused_and_not_taken_for_damage(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, 1, state(1))
+    newest = save_checkpoint(tmp_path, 2, state(2))
+    newer(newest, {"format": 7, "anything": "else"})
+    with pytest.raises(
+        MachineError,
+        match=r"written by a newer Luthier \(format 7, this one reads 1\): upgrade Luthier, or delete .*step-000000002 to go on",
+    ):
+        load_newest(tmp_path)
+    (newest / "COMMITTED").write_bytes((newest / "COMMITTED").read_bytes().replace(b"7", b"8"))
+    found = load_newest(tmp_path)  # its own sha256 does not hold: damage, not a newer release
+    assert found is not None
+    assert (found.step, len(found.notes)) == (1, 1)
+
+
+def test_a_kill_while_a_step_is_saved_again_keeps_the_first_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_checkpoint(tmp_path, 5, state(5))
+    monkeypatch.setattr(Path, "rename", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(tmp_path, 5, state(6))
+    monkeypatch.undo()
+    found = load_newest(tmp_path)
+    assert found is not None
+    assert same(found.state, state(5))
+    save_checkpoint(tmp_path, 5, state(6))
+    assert [p.name for p in tmp_path.iterdir()] == ["step-000000005-1"]
+
+
+def test_a_full_disk_names_the_file_and_its_bytes_and_leaves_no_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_checkpoint(tmp_path, 1, state(1))
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(
+        MachineError, match=r"disk full while saving the checkpoint of step 2 to .*state\.safetensors: \d+ bytes are needed, "
+    ):
+        save_checkpoint(tmp_path, 2, state(2))
+    assert [p.name for p in tmp_path.iterdir()] == ["step-000000001"]
 
 
 def test_a_disk_that_refuses_is_one_clear_message(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ SQLAlchemy costs half a second.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import sqlite3
@@ -21,9 +22,11 @@ from sqlalchemy import event, exc
 from sqlalchemy.engine import Connection
 
 from luthier.core.database import tables as t
-from luthier.core.errors import MachineError, UserError, did_you_mean
+from luthier.core.errors import MachineError, UserError, did_you_mean, from_os_error
 
 WAL_SAFE = (3, 51, 3)
+_REFUSALS = {"full": errno.ENOSPC, "disk I/O error": errno.EIO, "readonly": errno.EROFS}
+"""SQLite's words for what the machine refused."""
 
 
 def journal_mode(version: tuple[int, int, int] = sqlite3.sqlite_version_info) -> str:  # type: ignore[assignment]
@@ -87,14 +90,12 @@ class Database:
         except exc.DatabaseError as err:
             if isinstance(err, exc.IntegrityError):
                 raise
-            if "full" in str(err.orig):
-                place = self.url.removeprefix("sqlite:///")
-                raise MachineError(f"disk full while writing {place}: free some space and run the same command again") from err
-            if "readonly" in str(err.orig):
-                place = self.url.removeprefix("sqlite:///")
-                raise MachineError(f"no permission to write to {place}: make it writable or choose another place") from err
+            place, said = self.url.removeprefix("sqlite:///"), str(err.orig)
+            for words, number in _REFUSALS.items():
+                if words in said:
+                    raise from_os_error(OSError(number, said, place), "writing") from err
             fix = "move the file away and run again; artifacts and runs on disk are not touched"
-            raise MachineError(f"the database {self.url.removeprefix('sqlite:///')} cannot be used: {err.orig}; {fix}") from err
+            raise MachineError(f"the database {place} cannot be used: {said}; {fix}") from err
 
     def new_run(self, name: str, root_key: str) -> int:
         """Open a run and return its number (1, 2, 3 ... never reused)."""

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from luthier.core.errors import CorruptArtifact, EngineRefused, UserError, did_you_mean
-from luthier.core.files import fsync_tree
+from luthier.core.files import fsync_tree, write_bytes
 from luthier.engine.methods.contract import Installed, fill
 
 PREFIX = "base_model.model."
@@ -129,8 +129,8 @@ def save_adapter(folder: Path, weights: Mapping[str, torch.Tensor], spec: LoRASp
     }
     folder.mkdir(parents=True, exist_ok=True)
     body = save({k: weights[k].detach().contiguous() for k in sorted(weights)}, {"format": "pt"})
-    (folder / "adapter_model.safetensors").write_bytes(body)  # not save_file: it turns a full disk into an error of its own
-    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_bytes(folder / "adapter_model.safetensors", body)  # not save_file: it turns a full disk into an error of its own
+    write_bytes(folder / "adapter_config.json", (json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
     fsync_tree(folder)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from luthier.core.errors import CorruptArtifact, UserError
+from luthier.core.files import write_bytes
 from luthier.engine.contract import TokenSequence
 
 
@@ -39,8 +40,8 @@ def write_prepared(folder: Path, split: str, rows: Sequence[tuple[str, TokenSequ
         "weights": np.concatenate([row.weights.astype(np.float32) for _, row in rows]) if rows else np.zeros(0, np.float32),
         "offsets": np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
     }
-    (folder / f"{split}.safetensors").write_bytes(save(arrays))  # not save_file: it turns a full disk into an error of its own
-    (folder / f"{split}.keys.json").write_text(json.dumps([key for key, _ in rows]) + "\n", encoding="utf-8")
+    write_bytes(folder / f"{split}.safetensors", save(arrays))  # not save_file: it turns a full disk into an error of its own
+    write_bytes(folder / f"{split}.keys.json", (json.dumps([key for key, _ in rows]) + "\n").encode())
 
 
 def read_prepared(folder: Path, split: str) -> PreparedSplit:

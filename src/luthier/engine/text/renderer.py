@@ -20,6 +20,7 @@ import pydantic
 
 from luthier.core.config import Config
 from luthier.core.errors import CorruptArtifact, UserError, from_os_error
+from luthier.core.files import write_bytes
 from luthier.core.keys import digest
 from luthier.core.records import Message
 from luthier.engine.text.files import read_special_tokens, read_stop_ids, read_template
@@ -274,9 +275,9 @@ class Renderer:
         del body["template"]
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "renderer.json").write_text(json.dumps(body, indent=1, ensure_ascii=False), encoding="utf-8")
-            (folder / "chat_template.jinja").write_bytes(self.style.template.encode("utf-8"))
-            (folder / "tokenizer.json").write_bytes(self.tokenizer.data)
+            write_bytes(folder / "renderer.json", json.dumps(body, indent=1, ensure_ascii=False).encode())
+            write_bytes(folder / "chat_template.jinja", self.style.template.encode("utf-8"))
+            write_bytes(folder / "tokenizer.json", self.tokenizer.data)
         except OSError as err:
             raise from_os_error(err, "saving the renderer to") from None
 

@@ -11,7 +11,7 @@ from collections import Counter
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,7 @@ from luthier.core.artifacts import Dataset
 from luthier.core.config import Config
 from luthier.core.errors import UserError, did_you_mean
 from luthier.core.events import Note, Progress
+from luthier.core.files import write_bytes, writing
 from luthier.core.keys import SourceFile
 from luthier.core.ledger import FATES, Fate, LedgerEntry
 from luthier.core.records import KINDS, Record, content_id, to_json
@@ -185,11 +186,11 @@ class _Writing:
 
     def open(self, stack: ExitStack, roles: list[Role]) -> None:
         """Open one file per role, and begin the ledger anew."""
-        (self.folder / "ledger.jsonl").write_bytes(b"")
-        for role in roles:
-            self._files[role] = stack.enter_context((self.folder / f"{role}.jsonl").open("w", encoding="utf-8", newline="\n"))
-            self.counts[role] = 0
-        self._files["ledger"] = stack.enter_context((self.folder / "ledger.jsonl").open("a", encoding="utf-8", newline="\n"))
+        for name in (*roles, "ledger"):
+            path = self.folder / f"{name}.jsonl"
+            stack.enter_context(writing(path))
+            self._files[name] = stack.enter_context(path.open("w", encoding="utf-8", newline="\n"))
+        self.counts.update(dict.fromkeys(roles, 0))
 
     def keep(self, row: ReadRow, name: str, role: Role) -> None:
         """Write a row's records under keys that are unique in the whole data set."""
@@ -199,7 +200,7 @@ class _Writing:
             self._seen[rid] += 1
             number = self._seen[rid]
             record = replace(record, id=rid, key=rid if number == 1 else f"{rid}-{number}")
-            self._files[role].write(json.dumps(to_json(record), ensure_ascii=False) + "\n")
+            self._line(role, to_json(record))
             self.counts[role] += 1
             self.classes.add(type(record))
             label = getattr(record, "label", None)
@@ -222,12 +223,16 @@ class _Writing:
 
     def _ledger(self, entry: LedgerEntry) -> None:
         self.fates[entry.fate] += 1
-        self._files["ledger"].write(json.dumps(asdict(entry), ensure_ascii=False) + "\n")
+        self._line("ledger", asdict(entry))
+
+    def _line(self, name: str, body: dict[str, Any]) -> None:
+        with writing(self.folder / f"{name}.jsonl"):
+            self._files[name].write(json.dumps(body, ensure_ascii=False) + "\n")
 
     def write_findings(self) -> None:
         """Write findings.json: a list of {at, reason, check, where}."""
         text = json.dumps([asdict(f) for f in self.findings.all()], ensure_ascii=False, indent=1)
-        (self.folder / "findings.json").write_text(text + "\n", encoding="utf-8")
+        write_bytes(self.folder / "findings.json", (text + "\n").encode())
 
 
 def display_names(paths: list[Path]) -> list[str]:

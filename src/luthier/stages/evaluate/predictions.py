@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from luthier.core.files import writing
 from luthier.core.records import Example
 from luthier.engine.predictor import Output
 
 
 def write_predictions(path: Path, rows: Sequence[Example], outputs: Sequence[Output], scores: Sequence[dict[str, float]]) -> None:
     """`predictions.jsonl`: key, id, source, prompt, reference, output, scores; label log-probabilities when scored."""
-    with path.open("w", encoding="utf-8", newline="\n") as f:
+    with writing(path), path.open("w", encoding="utf-8", newline="\n") as f:
         for row, output, score in zip(rows, outputs, scores, strict=True):
             body: dict[str, Any] = {
                 "key": row.key,

@@ -18,12 +18,13 @@ import numpy as np
 
 from luthier.core.errors import UserError
 from luthier.core.events import Metric, Note, Progress
+from luthier.core.files import fsync_path, write_atomic
 from luthier.core.stage import Context
 from luthier.engine.contract import Batch, Engine, Loss, NonFiniteLoss, TokenSequence
 from luthier.engine.optim.schedules import factor
 from luthier.stages.train.recipe import Recipe
 
-CHECKPOINTS, BEST, LOOP = "scratch/checkpoints", "scratch/best", "loop"
+CHECKPOINTS, BEST, LOOP, METRICS = "scratch/checkpoints", "scratch/best", "loop", "metrics.jsonl"
 
 Evaluation = Callable[[int], dict[str, float]]
 """Task metric and loss on validation and training rows at a step: `validation/<metric>`, `validation/loss` ..."""
@@ -115,8 +116,11 @@ def train(engine: Engine, rows: Rows, loss: Loss, recipe: Recipe, evaluate: Eval
 
 
 def _save(engine: Engine, done: Progressed, ctx: Context) -> None:
+    """Save a resume point; what it says is measured must be on disk before it."""
     from luthier.engine.checkpoint.folder import save_checkpoint
 
+    if (ctx.dir / METRICS).exists():
+        fsync_path(ctx.dir / METRICS)
     save_checkpoint(ctx.dir / CHECKPOINTS, done.step, {**engine.state(), LOOP: asdict(done)})
 
 
@@ -126,13 +130,13 @@ def resume(engine: Engine, ctx: Context) -> Progressed:
 
     found = load_newest(ctx.dir / CHECKPOINTS)
     if found is None:
-        (ctx.dir / "metrics.jsonl").unlink(missing_ok=True)
+        (ctx.dir / METRICS).unlink(missing_ok=True)
         return Progressed()
     for note in found.notes:
         ctx.observer(Note(note, "warning"))
     done = Progressed(**found.state.pop(LOOP))
     engine.load_state(found.state)
-    _cut_metrics(ctx.dir / "metrics.jsonl", done)
+    _cut_metrics(ctx.dir / METRICS, done)
     ctx.observer(Note(f"resumed training at step {done.step}"))
     return done
 
@@ -148,7 +152,7 @@ def _cut_metrics(path: Path, done: Progressed) -> None:
                 kept.append(line + "\n")
         except json.JSONDecodeError:
             continue
-    path.write_text("".join(kept), encoding="utf-8")
+    write_atomic(path, "".join(kept).encode())
 
 
 def _is_kept(line: dict[str, Any], done: Progressed) -> bool:

@@ -23,10 +23,10 @@ from typing import Any
 
 REPO = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results"
-sys.path.insert(0, str(REPO / "tests"))
+sys.path[:0] = [str(REPO / "reliability"), str(REPO / "tests" / "faults"), str(REPO / "tests")]
 
-sys.path.insert(0, str(REPO / "reliability"))
-
+from crash import KILLS  # noqa: E402
+from disk import DISK  # noqa: E402
 from memory_grid import memory_grid  # noqa: E402
 
 from toy_project import command, environment, make_learner, write_toy  # noqa: E402
@@ -68,7 +68,7 @@ def kills(make: Callable[[Path], object], times: int, seed: int, one_run_each: b
 
     one_run_each: a fresh project for every kill; otherwise one project is killed again and again until it is done.
     """
-    rng, failures, killed, moments = random.Random(seed), [], 0, []
+    rng, failures, repeats, moments = random.Random(seed), [], 0, []
     with tempfile.TemporaryDirectory(prefix="luthier-reliability-") as name:
         root = Path(name)
         make(root / "clean")
@@ -76,17 +76,27 @@ def kills(make: Callable[[Path], object], times: int, seed: int, one_run_each: b
         assert code in (0, 1), said
         wanted = outcome(root / "clean")
         for i in range(times):
-            folder = root / (f"killed-{i}" if one_run_each else "killed")
+            folder, moment = root / (f"killed-{i}" if one_run_each else "killed"), rng.uniform(0.02, 1.0) * seconds
             if not folder.exists():
                 make(folder)
-            moments.append(round(rng.uniform(0.02, 1.0) * seconds, 3))
-            killed += run_killed(folder, moments[-1]) is None
+            while run_killed(folder, moment) is not None:  # it ended first: again, from the start and earlier
+                shutil.rmtree(folder)
+                make(folder)
+                moment, repeats = 0.7 * moment, repeats + 1
+            moments.append(round(moment, 3))
             if one_run_each:
                 failures += check_end(folder, wanted, i)
                 shutil.rmtree(folder)
         if not one_run_each:
             failures += check_end(root / "killed", wanted, times)
-    return {"trials": times, "killed": killed, "whole_run_seconds": round(seconds, 1), "moments_s": moments, "failures": failures}
+    return {
+        "trials": times,
+        "killed": len(moments),
+        "repeats": repeats,
+        "whole_run_seconds": round(seconds, 1),
+        "moments_s": moments,
+        "failures": failures,
+    }
 
 
 def check_end(folder: Path, wanted: dict[str, Any], trial: int) -> list[Result]:
@@ -112,36 +122,6 @@ def quickstart_kills(times: int, seed: int) -> Result:
         shutil.copytree(REPO / "examples" / "banking-intents", folder, ignore=shutil.ignore_patterns(".luthier"))
 
     return kills(make, times, seed, one_run_each=False)
-
-
-def checkpoint_flips(times: int, seed: int) -> Result:
-    """Flip one random bit of a checkpoint at a time: the older one must be used and that be said, each time."""
-    import torch
-
-    from luthier.engine.checkpoint.folder import load_newest, save_checkpoint
-
-    rng, missed = random.Random(seed), []
-    with tempfile.TemporaryDirectory(prefix="luthier-flips-") as name:
-        folder = Path(name)
-        generator = torch.Generator().manual_seed(seed)
-        for step in (1, 2):
-            save_checkpoint(folder, step, {"w": torch.randn(400, generator=generator), "loop": {"step": step}})
-        files = [p for p in sorted((folder / "step-000000002").iterdir()) if p.is_file()]
-        ends = [sum(f.stat().st_size for f in files[: i + 1]) for i in range(len(files))]
-        for _ in range(times):
-            place, bit = rng.randrange(ends[-1]), rng.randrange(8)
-            i = next(i for i, end in enumerate(ends) if place < end)
-            at = place - (ends[i - 1] if i else 0)
-            original = files[i].read_bytes()
-            files[i].write_bytes(original[:at] + bytes([original[at] ^ (1 << bit)]) + original[at + 1 :])
-            found = load_newest(folder)
-            if found is None or found.step != 1 or len(found.notes) != 1:
-                missed.append({"file": files[i].name, "byte": at, "bit": bit})
-            files[i].write_bytes(original)
-        whole = load_newest(folder)
-        assert whole is not None
-        assert whole.step == 2
-    return {"trials": times, "bytes": ends[-1], "failures": missed}
 
 
 def mutated_inputs(times: int, seed: int) -> Result:
@@ -192,7 +172,8 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
 
 TRIALS: dict[str, tuple[Callable[[int, int], Result], int]] = {
     "toy-kills": (toy_kills, 20),
-    "checkpoint-flips": (checkpoint_flips, 1000),
+    **KILLS,
+    **DISK,
     "mutated-inputs": (mutated_inputs, 5000),
     "quickstart-kills": (quickstart_kills, 3),
     "memory-grid": (memory_grid, 36),

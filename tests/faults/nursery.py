@@ -6,7 +6,9 @@ of importing torch are saved, so that hundreds of kills fit into minutes.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import importlib
 import json
 import os
 import shutil
@@ -107,8 +109,9 @@ def _serve(library: ctypes.CDLL) -> None:
         os.close(write)
         code = _wait(child, asked["kill_after_s"])
         with os.fdopen(read) as pipe:
-            counted = int(pipe.read() or 0)
-        seconds = time.monotonic() - began
+            told = json.loads(pipe.read() or '{"counted": 0, "imported": []}')
+        seconds, counted = time.monotonic() - began, told["counted"]
+        _import(told["imported"])
         print(json.dumps(asdict(Ended(code, counted, seconds, said.read_text(errors="replace")))), flush=True)
 
 
@@ -135,13 +138,15 @@ def _child(library: ctypes.CDLL, asked: dict[str, Any], said: Path, write: int) 
         _arm(library, Fault(**asked["fault"]))
     sys.argv = ["luthier", *asked["args"]]
     code: Any = 0
+    had = set(sys.modules)
     try:
         _act(asked["args"])
     except SystemExit as err:
         code = err.code or 0
-    counted = library.counted()
+    told = {"counted": library.counted(), "imported": sorted(set(sys.modules) - had)}
     library.arm(0, b"", b"", b"", 0, 0, -1)
-    os.write(write, str(counted).encode())
+    with os.fdopen(write, "w") as pipe:
+        json.dump(told, pipe)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -166,27 +171,16 @@ def _arm(library: ctypes.CDLL, fault: Fault) -> None:
     library.arm(mode, root, ignore, kinds, ctypes.c_long(fault.at), fault.error, log)
 
 
-def _import_everything() -> None:
-    """What a run imports; no thread may be started here, since children are forked."""
-    import torch
-
-    torch.set_num_threads(1)
-    import alembic.command
-    import altair
-    import scipy.stats
-    import sqlalchemy
-    import transformers
-
-    import luthier.engine.select
-    import luthier.pipeline.run
-    import luthier.pipeline.workspace
-    import luthier.stages.evaluate.judge
-    import luthier.stages.train.train
-
-    assert all((alembic, altair, scipy, sqlalchemy, transformers, luthier))
+def _import(names: list[str]) -> None:
+    """Import what a child had to import, so that the next one need not. No thread may start here: children are forked."""
+    for name in names:
+        with contextlib.suppress(ImportError):  # a name that a package made up for itself
+            importlib.import_module(name)
 
 
 if __name__ == "__main__":
-    _import_everything()
+    import torch
+
+    torch.set_num_threads(1)
     _serve(ctypes.CDLL(sys.argv[1]))
     os._exit(0)

@@ -6,6 +6,7 @@ one rename after everything is fsynced, so a finished artifact is whole by const
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -176,9 +177,12 @@ class Store:
         ctx.observer = _with_metrics_file(ctx)
         try:
             result = stage.build(ctx)
-        finally:
-            seconds = before_s + time.monotonic() - start
-            _note_seconds(ctx.dir, seconds)
+        except BaseException:
+            with contextlib.suppress(OSError):  # a full disk: the first error is the one to tell
+                _note_seconds(ctx.dir, before_s + time.monotonic() - start)
+            raise
+        seconds = before_s + time.monotonic() - start
+        _note_seconds(ctx.dir, seconds)
         return self._finish(stage, ctx, result, seconds)
 
     def _finish(self, stage: Stage[T], ctx: BuildContext, result: T, seconds: float) -> Built[T]:

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import json
 import sqlite3
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,6 +95,8 @@ class Database:
             for words, number in _REFUSALS.items():
                 if words in said:
                     raise from_os_error(OSError(number, said, place), "writing") from err
+            if "unable to open" in said:
+                _look_beside(place)
             fix = "move the file away and run again; artifacts and runs on disk are not touched"
             raise MachineError(f"the database {place} cannot be used: {said}; {fix}") from err
 
@@ -190,6 +193,15 @@ class Database:
         """Append one event."""
         with self.begin() as conn:
             conn.execute(t.events.insert().values(run=run, kind=kind, body=json.dumps(body), created=now()))
+
+
+def _look_beside(place: str) -> None:
+    """Say what the system says to a plain file beside the database: SQLite only says that it cannot open its own."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=Path(place).parent, prefix=".luthier-") as f:
+            f.write(bytes(4096))
+    except OSError as err:
+        raise from_os_error(OSError(err.errno, err.strerror, place), "writing") from err
 
 
 def _on_connect(connection: Any, _record: Any) -> None:

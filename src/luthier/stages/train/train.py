@@ -17,7 +17,7 @@ from luthier.core.artifacts import BaseModel, Checkpoint, Dataset, Prepared
 from luthier.core.errors import CorruptArtifact, UserError
 from luthier.core.events import Note
 from luthier.core.execution import Execution
-from luthier.core.files import write_json
+from luthier.core.files import files_below, write_bytes, write_json
 from luthier.core.keys import file_sha256
 from luthier.core.records import Example
 from luthier.core.rows import choices_of, read_split
@@ -58,7 +58,9 @@ class Train(Stage[Checkpoint]):
 
         base, prepared = ctx.get(self.base).result, ctx.get(self.prepared)
         shutil.rmtree(ctx.dir / "renderer", ignore_errors=True)
-        shutil.copytree(prepared.path / "renderer", ctx.dir / "renderer", copy_function=shutil.copyfile)
+        (ctx.dir / "renderer").mkdir()
+        for path in files_below(prepared.path / "renderer"):
+            write_bytes(ctx.dir / "renderer" / path.name, path.read_bytes())
         renderer = Renderer.load(ctx.dir / "renderer")
         execution = _as_begun(ctx)
         _check_processes(execution, prepared.result)

@@ -99,20 +99,18 @@ def _serve(library: ctypes.CDLL) -> None:
     """Answer requests until the parent closes the pipe."""
     for line in sys.stdin:
         asked = json.loads(line)
-        said = Path(asked["cwd"]) / "said.txt"
-        read, write = os.pipe()
+        said, told = Path(asked["cwd"]) / "said.txt", Path(asked["cwd"]) / "told.json"
+        told.unlink(missing_ok=True)
         began = time.monotonic()
         child = os.fork()
         if child == 0:
-            os.close(read)
-            _child(library, asked, said, write)
-        os.close(write)
+            _child(library, asked, said, told)
         code = _wait(child, asked["kill_after_s"])
-        with os.fdopen(read) as pipe:
-            told = json.loads(pipe.read() or '{"counted": 0, "imported": []}')
-        seconds, counted = time.monotonic() - began, told["counted"]
-        _import(told["imported"])
-        print(json.dumps(asdict(Ended(code, counted, seconds, said.read_text(errors="replace")))), flush=True)
+        seconds = time.monotonic() - began
+        facts = json.loads(told.read_text()) if told.exists() else {"counted": 0, "imported": []}  # killed: it told nothing
+        _import(facts["imported"])
+        ended = Ended(code, facts["counted"], seconds, said.read_text(errors="replace"))
+        print(json.dumps(asdict(ended)), flush=True)
 
 
 def _wait(child: int, limit_s: float | None) -> int:
@@ -127,7 +125,7 @@ def _wait(child: int, limit_s: float | None) -> int:
         time.sleep(0.002)
 
 
-def _child(library: ctypes.CDLL, asked: dict[str, Any], said: Path, write: int) -> None:
+def _child(library: ctypes.CDLL, asked: dict[str, Any], said: Path, told: Path) -> None:
     """Become `luthier *args`, armed; never returns."""
     out = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(out, 1)
@@ -143,10 +141,9 @@ def _child(library: ctypes.CDLL, asked: dict[str, Any], said: Path, write: int) 
         _act(asked["args"])
     except SystemExit as err:
         code = err.code or 0
-    told = {"counted": library.counted(), "imported": sorted(set(sys.modules) - had)}
+    facts = {"counted": library.counted(), "imported": sorted(set(sys.modules) - had)}
     library.arm(0, b"", b"", b"", 0, 0, -1)
-    with os.fdopen(write, "w") as pipe:
-        json.dump(told, pipe)
+    told.write_text(json.dumps(facts))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

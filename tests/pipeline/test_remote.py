@@ -204,12 +204,25 @@ def test_a_server_that_is_gone_leaves_the_job_to_come_back_to(project: Path, mon
     state = Server(stays_at="running")
     with serving(state), pytest.raises(Interrupted):
         train(state, stop=lambda: state.posts(JOBS) > 0)
-    with pytest.raises(MachineError, match="cannot be reached"):
+    with pytest.raises(MachineError, match=r"cannot be reached.*ftjob-0001 goes on at .* run the same command again"):
         train(state)
+    calls = iter([False] * 3)
+    with pytest.raises(Interrupted, match="goes on"):
+        train(state, stop=lambda: next(calls, True))
     state.stays_at = None
     with serving(state):
         assert train(state).result.job == "ftjob-0001"
     assert state.posts(JOBS) == 1
+
+
+def test_a_job_that_the_server_forgot_is_submitted_again_aloud(project: Path, server: Server) -> None:
+    with pytest.raises(Interrupted):
+        train(server, stop=lambda: server.posts(JOBS) > 0)
+    del server.jobs["ftjob-0001"]
+    server.jobs["ftjob-other"] = {"id": "ftjob-other", "metadata": None, "status": "running"}
+    said: list[Event] = []
+    assert train(server, said).result.job == "ftjob-0002"
+    assert any("no longer knows the job ftjob-0001" in e.text for e in said if isinstance(e, Note))
 
 
 def test_a_failed_job_is_said_and_the_next_run_submits_anew(project: Path, server: Server) -> None:

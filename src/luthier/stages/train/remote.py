@@ -107,6 +107,7 @@ class _Run:
 
     def go(self) -> RemoteModel:
         paths = self.write()
+        self.forget_lost()
         if self.state["job"] is None:
             self.submit(paths)
         job = self.follow()
@@ -141,6 +142,19 @@ class _Run:
                 self.rows[split] = write_rows(paths[split], read_split(dataset, split), self.stage.last_only)
                 self.sent[split] = file_sha256(paths[split])
         return paths
+
+    def forget_lost(self) -> None:
+        """Drop a remembered job that the server no longer knows, aloud."""
+        try:
+            if self.state["job"] is not None:
+                self.client.job(self.state["job"])
+        except Refused as err:
+            if err.status != 404:
+                raise
+            self.note(f"{self.client.host} no longer knows the job {self.state['job']}", "warning")
+            self.state |= {"job": None, "seen": []}
+        except Unreachable:
+            return  # `follow` says what goes on
 
     def submit(self, paths: dict[str, Path]) -> None:
         """Attach to the job of this key when the server has one that has not failed; otherwise send the rows and submit."""
@@ -193,12 +207,17 @@ class _Run:
     def follow(self) -> dict[str, Any]:
         """Ask until the job has ended; events become metrics, progress and notes. The job as it ended."""
         wait_s = self.stage.where.poll_s
+        going_on = f"the job {self.state['job']} goes on at {self.client.host}"
         while True:
-            job = self.client.job(self.state["job"])
-            moved = self.tell(job)
+            try:
+                job = self.client.job(self.state["job"])
+                moved = self.tell(job)
+            except Unreachable as err:
+                self.ask_to_stop(going_on)
+                raise MachineError(f"{err}; as far as is known {going_on}: run the same command again to attach to it") from None
             if job.get("status") in _ENDED:
                 return self.ended(job)
-            self.ask_to_stop(f"the job {self.state['job']} goes on at {self.client.host}")
+            self.ask_to_stop(going_on)
             wait_s = self.stage.where.poll_s if moved else min(LONGEST_POLL_S, wait_s * 1.5)
             self.client.pause(wait_s)
 

@@ -102,6 +102,7 @@ BEFORE: dict[str, tuple[Change, int, list[str]]] = {
     "two baselines of one name": (setting("evaluate.baselines", [{"name": "a"}, {"name": "a"}]), 2, ["different names", "a, a"]),
     "share above one": (setting("split.test", 1.5), 2, ["split.test", "1.5"]),
     "no process": (setting("execution.nproc", 0), 2, ["execution.nproc", "greater than or equal to 1", "got 0"]),
+    "weights divided by one process": (setting("execution.shard", True), 2, ["`shard` divides the weights", "nproc of 2 or more", "got 1"]),
     "more processes than rows in a step": (
         setting("execution.nproc", 9),
         2,

@@ -1,4 +1,4 @@
-"""Losses, gradients, steps and reading over two and three gloo processes equal one process, in float64."""
+"""Losses, gradients, steps and reading over two and three gloo processes, weights whole and divided, equal one process in float64."""
 
 from __future__ import annotations
 
@@ -42,9 +42,13 @@ def start(folder: Path) -> dict[str, Any]:
     return toy_engine(folder, "reference", SPEC).state()
 
 
-@pytest.fixture(scope="module", params=[2, 3])
+WHOLE = [{"engine": "fast", "nproc": n, "threads": 1, "micro_batch_tokens": 300} for n in (2, 3)]
+DIVIDED = {"engine": "reference", "nproc": 2, "threads": 2, "shard": True}
+
+
+@pytest.fixture(scope="module", params=[*WHOLE, DIVIDED], ids=["two", "three", "two-divided"])
 def opened(folder: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
-    execution = Execution(engine="fast", nproc=request.param, threads=1, micro_batch_tokens=300)
+    execution = Execution(**request.param)
     with open_engine(folder, SPEC, execution, 3, "float64") as engine:
         yield engine
 
@@ -169,3 +173,15 @@ def test_processes_that_differ_are_found_before_anything_is_saved(several: Any, 
     finally:
         several.load_state(start)
     several.state()
+
+
+@pytest.mark.parametrize("opened", [DIVIDED], indirect=True, ids=["two-divided"])
+def test_a_process_holds_its_part_of_every_frozen_weight_and_the_whole_adapter(several: Any) -> None:
+    assert (several.name, several.refusal, several.micro_batch_tokens) == ("reference", None, None)
+    model, trained = several._member.engine._model, several._member.engine._adapters.parameters
+    for _ in range(2):
+        frozen = {name: p for name, p in model.named_parameters() if not p.requires_grad}
+        assert len(frozen) == 2 * 9 + 3
+        assert all(p.to_local().numel() == -(-p.shape[0] // 2) * p[:1].numel() for p in frozen.values())
+        assert not any(hasattr(p, "to_local") for p in trained.values())
+        several.logprobs(finite(packed()))  # gathered while they compute, and divided again

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from luthier.core.config import Config
 
@@ -22,6 +22,9 @@ class Execution(Config):
     nproc: int = Field(
         default=1, ge=1, description="processes that share the rows of each optimiser step in training; threads and memory are divided"
     )
+    shard: bool = Field(
+        default=False, description="divide the frozen weights between the processes of training (FSDP2), which takes the reference engine"
+    )
     micro_batch_tokens: Annotated[int, Field(ge=64)] | Literal["auto"] = Field(
         default="auto", description="unique tokens computed at once; bounds memory, not the result; auto: what fits, at most 4096"
     )
@@ -29,3 +32,9 @@ class Execution(Config):
         default=None, gt=0, description="memory that training may take, in GB of 2^30 bytes; default: 85 % of what is available"
     )
     save_every: int = Field(default=10, ge=1, description="optimiser steps between resume points")
+
+    @model_validator(mode="after")
+    def _several_to_divide_between(self) -> Execution:
+        if self.shard and self.nproc == 1:
+            raise ValueError("`shard` divides the weights between processes: nproc of 2 or more must be given, got 1")
+        return self

@@ -39,9 +39,10 @@ from luthier.engine.text.tokenizer import TextTokenizer
 class DataParallel:
     """See `engine.contract.Engine`. Built by `engine.parallel.start.open_engine`; lives in the first process."""
 
-    def __init__(self, member: Member, workers: Workers, cost: Cost, all_threads: int) -> None:
+    def __init__(self, member: Member, workers: Workers, cost: Cost, all_threads: int, divided: bool) -> None:
+        """divided: no process has all weights, so a verb that is not shared out is carried out by all of them."""
         engine = member.engine
-        self._member, self._workers, self._cost, self._all_threads = member, workers, cost, all_threads
+        self._member, self._workers, self._cost, self._all_threads, self._divided = member, workers, cost, all_threads, divided
         self.name, self.num_trainable, self.refusal = engine.name, engine.num_trainable, engine.refusal
         self.micro_batch_tokens, self.recomputed_layers = engine.micro_batch_tokens, engine.recomputed_layers
         self._agree("loading")
@@ -119,6 +120,8 @@ class DataParallel:
 
     def _spread(self, verb: str, sequences: list[TokenSequence], progress: Progress | None) -> list[Any]:
         """A reading verb over shares; progress is that of the first share, as a part of the whole."""
+        if self._divided:
+            return self._by_all(verb, (sequences, progress), (sequences,))
         shares = divide(sequences, self._workers.size, self._cost)
         parts = [[sequences[i] for i in share] for share in shares]
         told = None if progress is None else _scaled(progress, len(sequences))
@@ -130,14 +133,21 @@ class DataParallel:
         return out
 
     def embed(self, sequences: list[TokenSequence]) -> np.ndarray:
+        if self._divided:
+            return self._by_all("embed", (sequences,), (sequences,))
         with self._alone():
-            return self._member.engine.embed(sequences)
+            return self._member.embed(sequences)
 
     def sample(
         self, prompts: list[np.ndarray], sampling: Sampling, progress: Progress | None = None, tokenizer: TextTokenizer | None = None
     ) -> list[Completion]:
+        if self._divided:
+            return self._by_all("sample", (prompts, sampling, progress, tokenizer), (prompts, sampling, None, tokenizer))
         with self._alone():
-            return self._member.engine.sample(prompts, sampling, progress, tokenizer)
+            return self._member.sample(prompts, sampling, progress, tokenizer)
+
+    def _by_all(self, verb: str, own: tuple[Any, ...], others: tuple[Any, ...]) -> Any:
+        return _values(self._ask(verb, [own, *[others] * (self._workers.size - 1)]))[0]
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -172,6 +182,8 @@ class DataParallel:
         self._workers.tell(verb, args[1:])
         with self._workers.watched():
             own = carry_out(self._member, verb, args[0])
+        if self._divided and own.error is not None and not isinstance(own.error, NonFiniteLoss):
+            raise own.error  # the others wait inside the verb for this process and have no answer
         return [own, *self._workers.answers()]
 
     def _everywhere(self, verb: str, *args: Any) -> list[Any]:

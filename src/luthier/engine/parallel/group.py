@@ -52,6 +52,18 @@ def _on_loopback() -> Iterator[None]:
             os.environ.pop(name, None)
 
 
+def size() -> int:
+    """Processes in the group."""
+    return dist.get_world_size()
+
+
+def largest(number: int) -> int:
+    """The largest of the numbers that the processes give."""
+    shared = torch.tensor([number])
+    dist.all_reduce(shared, dist.ReduceOp.MAX)
+    return int(shared)
+
+
 def summed(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The sum over all processes, by name. All give the same names and shapes, and all get the same bytes."""
     out: dict[str, torch.Tensor] = {}

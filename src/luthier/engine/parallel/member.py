@@ -17,9 +17,10 @@ import torch
 
 from luthier.core.errors import LuthierError
 from luthier.core.execution import Execution
-from luthier.engine.contract import Batch, Engine, Loss, Progress, StepOutput, TargetScores, TokenSequence
+from luthier.engine.contract import Batch, Completion, Engine, Loss, Progress, Sampling, StepOutput, TargetScores, TokenSequence
 from luthier.engine.optim.config import OptimizerConfig
 from luthier.engine.parallel import group
+from luthier.engine.text.tokenizer import TextTokenizer
 
 Outline = dict[str, tuple[torch.dtype, tuple[int, ...]]]
 
@@ -50,6 +51,7 @@ class Member:
     def __init__(self, rank: int) -> None:
         self.rank = rank
         self._engine: Engine | None = None
+        self._divided = False
 
     @property
     def engine(self) -> Engine:
@@ -63,8 +65,13 @@ class Member:
         group.join(self.rank, size, meeting)
 
     def load(self, order: LoadOrder) -> None:
+        from luthier.engine.parallel.sharded import load_sharded
         from luthier.engine.select import load_engine
 
+        self._divided = order.execution.shard
+        if self._divided:
+            self._engine = load_sharded(order.folder, order.method, order.execution, order.seed, order.dtype)
+            return
         self._engine = load_engine(order.folder, order.method, order.execution, order.seed, dtype=order.dtype)
 
     def use_optimiser(self, config: OptimizerConfig) -> None:
@@ -72,7 +79,7 @@ class Member:
 
     def forward_backward(self, batch: Batch, loss: Loss) -> tuple[StepOutput, int]:
         """Of this process's share; with the most layers it has computed again so far."""
-        if not batch.sequences:
+        if not batch.sequences and not self._divided:
             return StepOutput(0.0, 0, 0, 0), self.engine.recomputed_layers
         return self.engine.forward_backward(batch, loss), self.engine.recomputed_layers
 
@@ -97,6 +104,14 @@ class Member:
 
     def score(self, sequences: list[TokenSequence], progress: Progress | None = None) -> list[TargetScores]:
         return self.engine.score(sequences, progress) if sequences else []
+
+    def embed(self, sequences: list[TokenSequence]) -> np.ndarray:
+        return self.engine.embed(sequences)
+
+    def sample(
+        self, prompts: list[np.ndarray], sampling: Sampling, progress: Progress | None = None, tokenizer: TextTokenizer | None = None
+    ) -> list[Completion]:
+        return self.engine.sample(prompts, sampling, progress, tokenizer)
 
     def fingerprint(self) -> str:
         return group.fingerprint(self.engine.state())

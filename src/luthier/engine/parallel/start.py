@@ -38,12 +38,15 @@ def open_engine(folder: Path, method: Any, execution: Execution, seed: int, dtyp
     try:
         with Workers(execution.nproc, own.threads or 1) as workers:
             member = Member(0)
+            if execution.shard:
+                _gather(member, workers)  # the weights are divided while they are loaded
             member.load(LoadOrder(folder, method, own, seed, dtype))
-            _gather(member, workers)
+            if not execution.shard:
+                _gather(member, workers)
             fixed = own.model_copy(update={"micro_batch_tokens": member.engine.micro_batch_tokens or own.micro_batch_tokens})
             workers.tell("load", [(LoadOrder(folder, method, fixed, seed, dtype),)] * (workers.size - 1))
             _raise_first(workers)
-            yield DataParallel(member, workers, cost_of(folder, member.engine.name), threads)
+            yield DataParallel(member, workers, cost_of(folder, member.engine.name), threads, execution.shard)
     finally:
         group.leave()
         torch.set_num_threads(threads)

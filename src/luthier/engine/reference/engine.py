@@ -70,9 +70,12 @@ class ReferenceEngine:
         sequence = np.repeat(numbers, counts)
         smooth, number = of_means(loss), torch.from_numpy(sequence)
         value = (loss(logprobs, weights, number) if smooth is None else smooth(logprobs, weights, number, means)) / batch.normaliser
-        check_finite(value.detach(), logprobs.detach(), sequence)
+        self._check_finite(value.detach(), logprobs.detach(), sequence)
         value.backward()
         return float(value.detach())
+
+    def _check_finite(self, value: torch.Tensor, logprobs: torch.Tensor, sequence: np.ndarray) -> None:
+        check_finite(value, logprobs, sequence)
 
     def optim_step(self, learning_rate: float) -> float:
         return self._adapters.step(learning_rate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,6 @@ def test_a_process_holds_its_part_of_every_frozen_weight_and_the_whole_adapter(s
     for _ in range(2):
         frozen = {name: p for name, p in model.named_parameters() if not p.requires_grad}
         assert len(frozen) == 2 * 9 + 3
-        assert all(p.to_local().numel() == -(-p.shape[0] // 2) * p[:1].numel() for p in frozen.values())
+        assert all(p.to_local().numel() == -(-p.shape[0] // 2) * math.prod(p.shape[1:]) for p in frozen.values())
         assert not any(hasattr(p, "to_local") for p in trained.values())
         several.logprobs(finite(packed()))  # gathered while they compute, and divided again

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from luthier.core.records import Example, Message
 from luthier.engine.contract import Engine, Progress, Sampling, TokenSequence
 from luthier.engine.decoding import Decoding
 from luthier.engine.text.renderer import Renderer
+
+Tools = tuple[dict[str, Any], ...]
+"""The tools that a row declares, as its template sees them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +55,12 @@ class Predictor:
     decoding: Decoding
     choices: tuple[str, ...] = ()
 
-    def predict(self, prompts: Sequence[tuple[Message, ...]], progress: Progress | None = None) -> list[Output]:
-        """One output for each prompt (the messages before the wanted answer)."""
-        tokens = [self.renderer.prompt(messages) for messages in prompts]
+    def predict(
+        self, prompts: Sequence[tuple[Message, ...]], progress: Progress | None = None, tools: Sequence[Tools] | None = None
+    ) -> list[Output]:
+        """One output for each prompt (the messages before the wanted answer). tools: those of each prompt's row."""
+        given = [()] * len(prompts) if tools is None else tools
+        tokens = [self.renderer.prompt(messages, own) for messages, own in zip(prompts, given, strict=True)]
         if self.decoding.kind == "labels":
             return self._choose(tokens, progress)
         completions = self.engine.sample(tokens, self._sampling(), progress, self.renderer.tokenizer)

@@ -158,8 +158,8 @@ def test_another_template_in_evaluation_is_caught(untrained_subject: Subject, mo
 
     plain = Predictor.predict
 
-    def predict(self: Predictor, prompts: Any, progress: Any = None) -> Any:
-        return plain(self, [(*prompt, Message("user", "")) for prompt in prompts], progress)
+    def predict(self: Predictor, prompts: Any, progress: Any = None, tools: Any = None) -> Any:
+        return plain(self, [(*prompt, Message("user", "")) for prompt in prompts], progress, tools)
 
     monkeypatch.setattr(Predictor, "predict", predict)
     line = carry_out(Parity(), untrained_subject)
@@ -180,6 +180,15 @@ def test_a_normaliser_that_is_not_the_trained_tokens_is_caught(
     line = carry_out(Accumulation(), untrained_subject)
     assert line.answer == "fails"
     assert figure(line, "loss") > 1e-2
+
+
+def test_gradients_of_a_trained_model_are_taken_where_there_are_some(trained_subject: Subject) -> None:
+    """At the end of training the loss is near 0 and a relative error of it means nothing; the trained weights come back."""
+    kept = {name: value.clone() for name, value in trained_subject.twin.state().items()}
+    assert carry_out(Accumulation(), trained_subject).answer == "holds"
+    assert all(value.equal(kept[name]) for name, value in trained_subject.twin.state().items())
+    with trained_subject.at_start(trained_subject.twin) as start:
+        assert any(not value.equal(kept[name]) for name, value in start.state().items())
 
 
 def test_rows_that_see_each_other_are_caught(untrained_subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:

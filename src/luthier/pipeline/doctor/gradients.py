@@ -61,5 +61,5 @@ def relative(found: Any, wanted: Any) -> float:
 
 
 def apart(found: float, wanted: float) -> float:
-    """|found - wanted| / |wanted| of two numbers; NaN when `wanted` is zero."""
-    return abs(found - wanted) / abs(wanted) if wanted else float("nan")
+    """|found - wanted| of two losses, relative above one nat: below it, rounding is that of the log-probabilities."""
+    return abs(found - wanted) / max(1.0, abs(wanted))

@@ -72,15 +72,16 @@ def open_subject(workspace: Workspace, run: str, options: RunOptions) -> Iterato
     base, dataset, prepared = build(graph.base), build(graph.split), build(graph.prepared)
     trained = workspace.store.is_built(graph.train)
     with tempfile.TemporaryDirectory(prefix="luthier-doctor-") as work:
+        start = untrained(workspace.project, base, prepared, Path(work))
         if trained:
             checkpoint = build(graph.train)
             model = f"the adapter of {run or 'this project file'} (train-{checkpoint.key[:12]})"
         else:
-            checkpoint = untrained(workspace.project, base, prepared, Path(work))
+            checkpoint = start
             model = f"an untrained adapter whose weights were moved by seed {workspace.project.train.seed}"
             model += f" (this project file is not trained yet; {_known(workspace)})"
         options.observer(Note(f"proving on {model}"))
-        yield Subject(model, trained, workspace.project, base, dataset, prepared, checkpoint, Path(work))
+        yield Subject(model, trained, workspace.project, base, dataset, prepared, checkpoint, start, Path(work))
 
 
 def prove(subject: Subject, options: RunOptions) -> ProjectProofs:

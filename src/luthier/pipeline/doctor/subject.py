@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from luthier.core.artifacts import BaseModel, Checkpoint, Dataset, Prepared
 from luthier.core.execution import Execution
@@ -50,7 +51,7 @@ class StoredRow:
 
 @dataclass(frozen=True)
 class Subject:
-    """`checkpoint` is a trained one, or (when not `trained`) an untrained adapter in the same layout below `work`."""
+    """`checkpoint` is a trained one, or (when not `trained`) `start`: an untrained, moved adapter in the same layout below `work`."""
 
     model: str
     trained: bool
@@ -59,6 +60,7 @@ class Subject:
     dataset: Built[Dataset]
     prepared: Built[Prepared]
     checkpoint: Built[Checkpoint]
+    start: Built[Checkpoint]
     work: Path
 
     @property
@@ -149,6 +151,23 @@ class Subject:
     def twin_scores(self) -> list[np.ndarray]:
         """The slow twin's log-probabilities of the rows' targets, float64 [num_targets] each."""
         return self.twin.logprobs(self.sequences)
+
+    @contextmanager
+    def at_start(self, engine: Engine) -> Iterator[Engine]:
+        """The engine with the untrained, moved adapter in its weights: rows that a trained model knows by heart have no gradient."""
+        kept = engine.state()
+        engine.load_state(self._start_state)
+        try:
+            yield engine
+        finally:
+            engine.load_state(kept)
+
+    @cached_property
+    def _start_state(self) -> dict[str, Any]:
+        from luthier.engine.methods.lora import load_adapter
+
+        _, weights = load_adapter(self.start.path / "adapter")
+        return {f"adapter.{name}": value for name, value in weights.items()}
 
     def with_adapter(self, execution: Execution) -> Engine:
         """Another engine on the same model and adapter."""

@@ -42,7 +42,8 @@ class Evaluate(Stage[Predictions]):
         rows = read_split(dataset, self.split)
         way, shown = (ZERO_SHOT, ()) if self.prompting is None else read_prompting(ctx.get(self.prompting), dataset)
         predictor = load_predictor(model, ctx.execution, self.decoding, choices_of(dataset))
-        outputs = predictor.predict([way.ask(row, shown) for row in rows], lambda done, total: self._tell(ctx, done, total))
+        asked, tools = [way.ask(row, shown) for row in rows], [row.tools for row in rows]
+        outputs = predictor.predict(asked, lambda done, total: self._tell(ctx, done, total), tools)
         cut = sum(o.finish == "length" for o in outputs)
         if cut:
             limit = f"the limit of {self.decoding.max_new_tokens} tokens (evaluate.decoding.max_new_tokens)"

@@ -58,7 +58,7 @@ class ChoosePrompting(Stage[Prompting]):
                 ctx.stop(f"the baseline {way.name} ({done} of {total} rows)")
 
         shown = way.demonstrations(training)
-        outputs = predictor.predict([way.ask(row, shown) for row in rows], tell)
+        outputs = predictor.predict([way.ask(row, shown) for row in rows], tell, [row.tools for row in rows])
         e = evaluate((self.metric,), rows, [o.text for o in outputs]).estimates[self.metric.name]
         figure = {"value": e.value, "low": e.low, "high": e.high, "n": e.n}
         write_json(remembered, figure)

@@ -45,7 +45,8 @@ class Watch:
         return figures
 
     def _score(self, rows: tuple[Example, ...], unit: str) -> float:
-        outputs = self.predictor.predict([r.prompt for r in rows], lambda done, total: self._progress(done, total, unit))
+        tools = [r.tools for r in rows]
+        outputs = self.predictor.predict([r.prompt for r in rows], lambda done, total: self._progress(done, total, unit), tools)
         return self.scorer.aggregate([self.scorer(row, output.text) for row, output in zip(rows, outputs, strict=True)])
 
     def _progress(self, done: int, total: int, unit: str) -> None:

@@ -41,8 +41,9 @@ class Packing(Proof):
             why = f" ({engine.refusal})" if engine.refusal else ""
             return Finding(f"the reference engine computes each row alone{why}: nothing is packed or shared", applies=False)
         weight, loss = trained_weight(rows), subject.project.train.loss()
-        together = gradient(engine, [Batch(tuple(rows), weight)], loss)
-        alone = gradient(engine, [Batch((row,), weight) for row in rows], loss)
+        with subject.at_start(engine):
+            together = gradient(engine, [Batch(tuple(rows), weight)], loss)
+            alone = gradient(engine, [Batch((row,), weight) for row in rows], loss)
         scores = engine.logprobs(rows)
         figures = (
             Figure(name="log-probability against each row alone, nats", value=_apart(scores, _one_by_one(engine, rows)), bound=LOGPROB),

@@ -83,7 +83,7 @@ def _by_evaluation(subject: Subject, row: Example) -> np.ndarray:
 
     recorder = _Recorder()
     predictor = replace(subject.predictor, engine=cast("Any", recorder))
-    predictor.predict([row.prompt])
+    predictor.predict([row.prompt], tools=[row.tools])
     if recorder.prompts:
         return recorder.prompts[0]
     first = recorder.sequences[0]

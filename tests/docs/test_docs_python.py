@@ -94,9 +94,10 @@ def test_another_length_of_training_asks_the_base_no_second_time(project: Path) 
 
 def test_the_plan_warns_of_an_unusual_learning_rate(project: Path) -> None:
     def warned(rate: str) -> bool:
-        return any("outside the usual range" in line for line in _json("plan", f"train.learning_rate={rate}")["advice"])
+        return any("--lr-range" in line for line in _json("plan", f"train.learning_rate={rate}")["advice"])
 
     assert warned("0.05")
+    assert warned("1e-6")
     assert not warned("2e-4")
 
 

@@ -97,6 +97,24 @@ class ProfileDocument(Document):
     trace: str
 
 
+class LrRangeDocument(Document):
+    """`luthier train --lr-range --json`: one figure a step. suggested: where the smoothed loss falls most steeply, or null.
+
+    diverged: the rate at which the loss blew up, or null. current: `train.learning_rate`. usual: the recommended rates, or null.
+    """
+
+    kind: Literal["lr_range"] = "lr_range"
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    smoothed: tuple[float, ...]
+    suggested: float | None
+    diverged: float | None
+    current: float
+    usual: tuple[float, float] | None
+    plot: str
+    figures: str
+
+
 class HarnessDocument(Document):
     """`luthier harness MODEL --tasks NAMES --json`: the harness's own figures by task."""
 

@@ -64,6 +64,10 @@ def watched(work: Callable[[Any], Any], wait: bool, reason: str | None = None) -
 
 Profile = Annotated[bool, typer.Option("--profile", help="Show where the time of a step goes instead of training.")]
 Steps = Annotated[int, typer.Option("--profile-steps", min=1, max=100, help="Steps to profile.")]
+LrRange = Annotated[
+    int | None,
+    typer.Option("--lr-range", min=10, max=1000, help="Sweep the learning rate over so many steps instead of training; 60 will do."),
+]
 
 
 def train(
@@ -72,6 +76,7 @@ def train(
     wait: Wait = False,
     profile: Profile = False,
     profile_steps: Steps = 3,
+    lr_range: LrRange = None,
     on: On = None,
     remote_model: RemoteModelName = None,
     key_env: KeyEnv = "OPENAI_API_KEY",
@@ -85,11 +90,15 @@ def train(
         from luthier.pipeline.workspace import Workspace
 
         workspace = Workspace.open(file, overridden(overrides, nproc))
-        elsewhere = remote_options(on, remote_model, key_env, {"--profile": profile, "--nproc": nproc is not None})
+        elsewhere = remote_options(
+            on, remote_model, key_env, {"--profile": profile, "--lr-range": lr_range is not None, "--nproc": nproc is not None}
+        )
         if elsewhere is not None:
             return show_remote(workspace, elsewhere, wait, json)
         if profile:
             return show_profile(workspace, profile_steps, wait, json)
+        if lr_range is not None:
+            return show_lr_range(workspace, lr_range, wait, json)
         execution = workspace.project.execution
         built = watched(lambda o: workspace.store.build(workspace.graph.train, execution, o.observer, o.stop_flag, o.wait), wait)
         result = built.result
@@ -111,6 +120,15 @@ def show_profile(workspace: Any, num_steps: int, wait: bool, json: bool) -> int:
     os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # read when torch is loaded: the tracer's own notes stay off the terminal
     found, engine = watched(lambda options: profile_project(workspace, num_steps, options), wait)
     show(found, engine, json)
+    return 0
+
+
+def show_lr_range(workspace: Any, num_steps: int, wait: bool, json: bool) -> int:
+    """Sweep instead of training; the project's artifacts stay as they are."""
+    from luthier.cli.lr_range import show
+    from luthier.pipeline.lr_range import range_test
+
+    show(watched(lambda options: range_test(workspace, num_steps, options), wait), json)
     return 0
 
 

@@ -15,6 +15,7 @@ import torch
 from luthier.core.errors import UserError
 from luthier.engine.methods.contract import MethodSpec
 from luthier.engine.optim.config import AdamW, OptimizerConfig
+from luthier.engine.optim.ema import Average
 from luthier.engine.optim.optimiser import Optimiser
 
 
@@ -35,10 +36,13 @@ class AdapterSet:
         self.source = source
         self.num_trainable = sum(p.numel() for p in self.parameters.values())
         self._optimiser: Optimiser | None = None
+        self._average: Average | None = None
 
-    def use_optimiser(self, config: OptimizerConfig) -> None:
+    def use_optimiser(self, config: OptimizerConfig, ema: float | None = None) -> None:
+        """ema: decay of the average of the weights that is kept beside them; None for none."""
         self._trainable("an optimiser")
         self._optimiser = Optimiser(self.parameters, config)
+        self._average = None if ema is None else Average(self.parameters, ema)
 
     def ensure_gradients(self) -> None:
         """Give every parameter a gradient to add to. Raises UserError when there is nothing to train."""
@@ -64,11 +68,22 @@ class AdapterSet:
         return None
 
     def step(self, learning_rate: float) -> float:
-        return self._ready().step(learning_rate)
+        norm = self._ready().step(learning_rate)
+        if self._average is not None:
+            self._average.update()
+        return norm
+
+    def swap_average(self) -> bool:
+        """Exchange the weights with their average; False when none is kept."""
+        if self._average is None:
+            return False
+        self._average.swap()
+        return True
 
     def state(self) -> dict[str, Any]:
         weights = {f"adapter.{name}": p.detach().clone() for name, p in self.parameters.items()}
-        return {**weights, **(self._optimiser.state() if self._optimiser else {})}
+        moments = self._optimiser.state() if self._optimiser else {}
+        return {**weights, **moments, **(self._average.state() if self._average else {})}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Restore what `state` gave. Raises UserError when it is of another method or model."""
@@ -84,6 +99,8 @@ class AdapterSet:
         self.clear_gradients()
         if self.parameters:
             self._ready().load_state(state)
+        if self._average is not None:
+            self._average.load_state(state)
 
     def save(self, folder: Path, base: str | None = None) -> None:
         self._trainable("an adapter to save")

@@ -185,8 +185,15 @@ class Engine(Protocol):
     recomputed_layers: int
     """Most layers that a backward pass has computed again so far, because what they keep did not fit the memory."""
 
-    def use_optimiser(self, config: OptimizerConfig) -> None:
-        """Choose the optimiser before the first step (`AdamW()` when never called); its moments start at zero."""
+    def use_optimiser(self, config: OptimizerConfig, ema: float | None = None) -> None:
+        """Choose the optimiser before the first step (`AdamW()` when never called); its moments start at zero.
+
+        ema: decay of an average of the trainable weights, kept beside them and updated at each step; None for none.
+        """
+        ...
+
+    def swap_average(self) -> None:
+        """Exchange the trainable weights with their average, for all verbs until the next call; nothing when none is kept."""
         ...
 
     def forward_backward(self, batch: Batch, loss: Loss) -> StepOutput:

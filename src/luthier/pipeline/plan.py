@@ -9,10 +9,10 @@ from typing import Literal
 from luthier.core.rows import read_split
 from luthier.pipeline.workspace import Workspace
 from luthier.stages.train.class_weights import in_words, weight_of_label
+from luthier.stages.train.ranges import warnings
 
 State = Literal["built", "in progress", "to build"]
 FEW_ROWS = 100
-USUAL_RATES = (5e-5, 2e-3)  # LoRA; the upper end is for models well below a billion parameters
 
 
 def steps(workspace: Workspace) -> Iterator[tuple[str, str, str, State]]:
@@ -40,9 +40,7 @@ def advice(workspace: Workspace) -> Iterator[str]:
         yield f"{recipe.total_steps(counts['train'])} optimiser steps of {recipe.batch_size} rows"
     if not workspace.store.is_built(graph.prepared):
         yield "time, memory and energy of training are estimated once the data is prepared (`luthier data show` prepares it)"
-    low, high = USUAL_RATES
-    if not low <= recipe.learning_rate <= high:
-        yield f"learning_rate {recipe.learning_rate:g} is outside the usual range for LoRA ({low:g} to {high:g})"
+    yield from warnings(recipe)
     looks = workspace.database.looks(graph.split.key())
     if looks and not workspace.store.is_built(graph.tuned):
         yield f"the sealed rows have been looked at {looks} times; this run would be one more look"

@@ -28,11 +28,11 @@ def profile_project(workspace: Workspace, num_steps: int, options: Any) -> tuple
         return workspace.store.build(stage, workspace.project.execution, options.observer, options.stop_flag, options.wait)
 
     base, prepared = build(workspace.graph.base), build(workspace.graph.prepared)
-    folder = _new_folder(workspace.home / "profiles")
+    folder = new_folder(workspace.home / "profiles")
     return profile_training(base.result, prepared, workspace.project.train, workspace.project.execution, num_steps, folder)
 
 
-def _new_folder(profiles: Path) -> Path:
+def new_folder(profiles: Path) -> Path:
     """`<date>-<time>`, with a number where two begin in one second."""
     stamp = datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
     found = len(list(profiles.glob(f"{stamp}*")))

@@ -56,8 +56,13 @@ class FastEngine:
 
     # training -----------------------------------------------------------------------------------------------
 
-    def use_optimiser(self, config: OptimizerConfig) -> None:
-        self._adapters.use_optimiser(config)
+    def use_optimiser(self, config: OptimizerConfig, ema: float | None = None) -> None:
+        self._adapters.use_optimiser(config, ema)
+
+    @torch.no_grad()
+    def swap_average(self) -> None:
+        if self._adapters.swap_average():
+            self._decoder.weights.merge()
 
     @torch.no_grad()
     def forward_backward(self, batch: Batch, loss: Loss) -> StepOutput:

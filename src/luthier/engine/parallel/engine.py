@@ -49,8 +49,11 @@ class DataParallel:
 
     # training -----------------------------------------------------------------------------------------------
 
-    def use_optimiser(self, config: OptimizerConfig) -> None:
-        self._everywhere("use_optimiser", config)
+    def use_optimiser(self, config: OptimizerConfig, ema: float | None = None) -> None:
+        self._everywhere("use_optimiser", config, ema)
+
+    def swap_average(self) -> None:
+        self._everywhere("swap_average")
 
     def forward_backward(self, batch: Batch, loss: Loss) -> StepOutput:
         if not loss.linear:

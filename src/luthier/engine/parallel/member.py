@@ -74,8 +74,11 @@ class Member:
             return
         self._engine = load_engine(order.folder, order.method, order.execution, order.seed, dtype=order.dtype)
 
-    def use_optimiser(self, config: OptimizerConfig) -> None:
-        self.engine.use_optimiser(config)
+    def use_optimiser(self, config: OptimizerConfig, ema: float | None = None) -> None:
+        self.engine.use_optimiser(config, ema)
+
+    def swap_average(self) -> None:
+        self.engine.swap_average()
 
     def forward_backward(self, batch: Batch, loss: Loss) -> tuple[StepOutput, int]:
         """Of this process's share; with the most layers it has computed again so far."""

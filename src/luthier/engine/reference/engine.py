@@ -41,8 +41,11 @@ class ReferenceEngine:
 
     # training -----------------------------------------------------------------------------------------------
 
-    def use_optimiser(self, config: OptimizerConfig) -> None:
-        self._adapters.use_optimiser(config)
+    def use_optimiser(self, config: OptimizerConfig, ema: float | None = None) -> None:
+        self._adapters.use_optimiser(config, ema)
+
+    def swap_average(self) -> None:
+        self._adapters.swap_average()
 
     def forward_backward(self, batch: Batch, loss: Loss) -> StepOutput:
         check_needs(loss)

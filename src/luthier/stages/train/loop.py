@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -188,13 +189,14 @@ def _diverged(err: NonFiniteLoss, step: int, keys: list[str]) -> UserError:
 def _evaluate(engine: Engine, evaluate: Evaluation, recipe: Recipe, done: Progressed, ctx: Context, objective: Objective) -> Progressed:
     from luthier.engine.checkpoint.folder import save_checkpoint
 
-    figures = evaluate(done.step)
-    _emit(ctx, done.step, figures)
-    done = replace(done, evaluated=done.step)
-    gain = objective.gain(figures, done.best) if done.best else math.inf
-    if gain > 0:
-        save_checkpoint(ctx.dir / BEST, done.step, engine.state(), keep=1)
-        done = replace(done, best=figures, best_step=done.step)
+    with averaged(engine):
+        figures = evaluate(done.step)
+        _emit(ctx, done.step, figures)
+        done = replace(done, evaluated=done.step)
+        gain = objective.gain(figures, done.best) if done.best else math.inf
+        if gain > 0:
+            save_checkpoint(ctx.dir / BEST, done.step, engine.state(), keep=1)
+            done = replace(done, best=figures, best_step=done.step)
     patience = recipe.early_stopping
     without = 0 if gain > (patience.min_delta if patience else 0.0) else done.without_gain + 1
     if patience is None or without < patience.patience:
@@ -202,6 +204,16 @@ def _evaluate(engine: Engine, evaluate: Evaluation, recipe: Recipe, done: Progre
     times = "1 evaluation" if without == 1 else f"{without} evaluations"
     words = f"early: {objective.name} has not improved for {times} (best at step {done.best_step})"
     return replace(done, without_gain=without, stopped=words)
+
+
+@contextmanager
+def averaged(engine: Engine) -> Iterator[None]:
+    """Within it the engine's weights are their average, where one is kept."""
+    engine.swap_average()
+    try:
+        yield
+    finally:
+        engine.swap_average()
 
 
 def _emit(ctx: Context, step: int, figures: dict[str, float]) -> None:

@@ -33,7 +33,7 @@ def profile_training(
 
     spec, model = recipe.method.spec(), Path(base.folder)
     engine = load_engine(model, spec, execution, recipe.seed, dtype=recipe.precision)
-    engine.use_optimiser(recipe.optimizer)
+    engine.use_optimiser(recipe.optimizer, recipe.regularisation.ema)
     sequences = read_prepared(prepared.path, "train").sequences
 
     def batch(step: int) -> Batch:

@@ -29,6 +29,7 @@ from luthier.engine.predictor import Predictor
 from luthier.parts.scorers import ScorerConfig
 from luthier.stages.train.class_weights import in_words, weight_of_label, weighted
 from luthier.stages.train.loop import BEST, Rows, final_words, rows_of_run, train
+from luthier.stages.train.ranges import warnings
 from luthier.stages.train.recipe import Recipe
 from luthier.stages.train.watch import Watch
 
@@ -66,9 +67,8 @@ class Train(Stage[Checkpoint]):
         _check_processes(execution, prepared.result)
         opened = open_engine(Path(base.folder), self.recipe.method.spec(), execution, self.recipe.seed, self.recipe.precision)
         engine = open_until_done.enter_context(opened)
-        engine.use_optimiser(self.recipe.optimizer)
-        if engine.refusal:
-            ctx.observer(Note(f"engine: reference, because the fast engine refused: {engine.refusal}", "warning"))
+        engine.use_optimiser(self.recipe.optimizer, self.recipe.regularisation.ema)
+        _warn(engine, self.recipe, ctx)
         watch = self._watch(ctx, Predictor(engine, renderer, self.decoding, choices_of(ctx.get(self.dataset))))
         rows = self._rows(ctx, prepared)
         foreseen = _foresee(engine, rows, self.recipe, ctx)
@@ -134,6 +134,14 @@ def _check_processes(execution: Execution, prepared: Prepared) -> None:
     rows = prepared.counts["train"]
     if execution.nproc > rows:
         raise UserError("there must be a training row for each process", f"{execution.nproc} processes, {rows} rows", "execution.nproc")
+
+
+def _warn(engine: Engine, recipe: Recipe, ctx: Context) -> None:
+    """Say why the fast engine was not taken, and which settings are outside what is recommended."""
+    if engine.refusal:
+        ctx.observer(Note(f"engine: reference, because the fast engine refused: {engine.refusal}", "warning"))
+    for words in warnings(recipe):
+        ctx.observer(Note(words, "warning"))
 
 
 def _foresee(engine: Engine, rows: Rows, recipe: Recipe, ctx: Context) -> Forecast | None:

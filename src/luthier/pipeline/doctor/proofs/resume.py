@@ -95,7 +95,7 @@ def _train(subject: Subject, run: _Run, other_seed: int) -> tuple[Progressed | N
     recipe = subject.project.train.model_copy(update=changes)
     folder = Path(subject.base.result.folder)
     engine = load_engine(folder, recipe.method.spec(), run.execution, recipe.seed + other_seed, dtype=recipe.precision)
-    engine.use_optimiser(recipe.optimizer)
+    engine.use_optimiser(recipe.optimizer, recipe.regularisation.ema)
     objective = Objective("validation/loss", higher_is_better=False)
 
     def watch(step: int) -> dict[str, float]:

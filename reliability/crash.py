@@ -10,16 +10,19 @@ import json
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from acts import chain
 from nursery import Fault, Nursery, compile_shim
-from trials import HARD_FAIL, LOST_WORK, PASS, SILENT_DIVERGENCE, STORE, WITHOUT_DATABASE, crash, make_bench
+from trials import HARD_FAIL, LOST_WORK, PASS, SILENT_DIVERGENCE, STORE, WITHOUT_DATABASE, Bench, crash, ended, make_bench, make_loop_bench
 
 from luthier.core.record import hash_files
 from luthier.core.stage import topological
@@ -55,13 +58,32 @@ def outcome(folder: Path, name: str = "toy") -> Result:
 
 
 def random_kills(times: int, seed: int) -> Result:
+    """One training run, afresh for each kill -9 at a random moment; the same call must end with the same bytes, figures and rows."""
+    rng, failures, moments, repeats = random.Random(seed), [], [], 0
+    with place() as (root, nursery):
+        bench = make_loop_bench(nursery, root)
+        seconds = nursery.run(bench.copy(root / "warm"), bench.verb).seconds
+        for trial in range(times):
+            moment = rng.uniform(0.0, 1.0) * seconds
+            while nursery.run(bench.copy(root / "killed"), bench.verb, kill_after_s=moment).code != -signal.SIGKILL:
+                moment, repeats = 0.7 * moment, repeats + 1  # it ended first: again, and earlier
+            moments.append(round(moment, 4))
+            again = nursery.run(root / "killed", bench.verb)
+            if again.code != 0 or ended(root / "killed") != bench.wanted:
+                failures.append({"trial": trial, "exit_code": again.code, "said": again.said[-1000:]})
+    facts = {"killed": len(moments), "repeats": repeats, "whole_run_seconds": round(seconds, 3), "moments_s": moments}
+    return {"trials": times, **facts, "failures": failures}
+
+
+def run_kills(times: int, seed: int) -> Result:
     """A fresh toy project for each kill -9 at a random moment of `luthier run`; the same command must end with the same bytes."""
     rng, failures, moments, repeats = random.Random(seed), [], [], 0
     with place() as (root, nursery):
         base = make_learner(root / "learner")
-        write_toy(root / "clean", base)
-        whole = nursery.run(root / "clean", ("run",))
-        assert whole.code == 0, whole.said
+        for name in ("warm", "clean"):
+            write_toy(root / name, base)
+            whole = nursery.run(root / name, ("run",))
+            assert whole.code == 0, whole.said
         wanted = outcome(root / "clean")
         for trial in range(times):
             folder, moment = root / "killed", rng.uniform(0.02, 1.0) * whole.seconds
@@ -83,9 +105,25 @@ def random_kills(times: int, seed: int) -> Result:
 
 
 def every_operation(times: int, seed: int) -> Result:
-    """A kill before each file operation of a training, and in the middle of each write. times: at most so many, evenly spread (0: all)."""
+    """A kill before each file operation of a training run, and in the middle of each write."""
+    return _operations(times, make_loop_bench)
+
+
+def train_operations(times: int, seed: int) -> Result:
+    """The same for `times` operations, evenly spread, of `luthier train`."""
+    return _operations(times, lambda nursery, root: make_bench(nursery, make_learner(root / "learner"), root / "bench"))
+
+
+def two_processes(times: int, seed: int) -> Result:
+    """The same of a training in two processes; the first one is killed, which ends the other."""
+    verb = ("train", "--nproc", "2")
+    return _operations(times, lambda nursery, root: make_bench(nursery, make_learner(root / "learner"), root / "bench", verb))
+
+
+def _operations(times: int, make: Callable[[Nursery, Path], Bench]) -> Result:
+    """times: at most about so many points (0: all)."""
     with place() as (root, nursery):
-        bench = make_bench(nursery, make_learner(root / "learner"), root / "bench")
+        bench = make(nursery, root)
         points = [("kill", at + 1) for at in range(len(bench.operations))]
         points += [("tear", at + 1) for at, (kind, _) in enumerate(bench.operations) if kind == "write"]
         if times:
@@ -143,7 +181,8 @@ def _real_kills(nursery: Nursery, root: Path, times: int, seed: int) -> Result:
         points += _around_publications(verb, log)
     wanted = [outcome(folder, name) for name in ("toy", "other")]
     steps = len(_records(folder / STORE))
-    for verb, at in points if not times else rng.sample(points, min(times, len(points))):
+    chosen = rng.sample(points, min(times, len(points)))
+    for verb, at in chosen:
         shutil.rmtree(folder)
         write_toy(folder, base)
         calls = [("run",), OTHER]
@@ -155,7 +194,7 @@ def _real_kills(nursery: Nursery, root: Path, times: int, seed: int) -> Result:
         same = codes == [0] * len(codes) and [outcome(folder, name) for name in ("toy", "other")] == wanted
         if died.code != -signal.SIGKILL or not same or not finished.items() <= _records(folder / STORE).items():
             failures.append({"verb": verb, "at": at, "died": died.code, "exit_codes": codes, "same": same})
-    return {"trials": len(points), "steps": steps, "failures": failures}
+    return {"trials": len(chosen), "steps": steps, "failures": failures}
 
 
 def _around_publications(verb: tuple[str, ...], log: Path) -> list[tuple[tuple[str, ...], int]]:
@@ -172,8 +211,48 @@ def _records(store: Path) -> dict[str, tuple[int, int]]:
     return {p.parent.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in (store / "artifacts").glob("*/record.json")}
 
 
+def ckpt_chaos(times: int, seed: int) -> Result:
+    """The published tool of that name on `chaos_job.py`: its own kills, torn writes and losses of unflushed bytes, judged by itself.
+
+    It takes the last number of a folder's name for the step, so a step that was saved again reads as step 1 to it; our own trials
+    judge lost work exactly.
+    """
+    from ckpt_chaos.runner import rejudge
+
+    job = Path(__file__).with_name("chaos_job.py")
+    with tempfile.TemporaryDirectory(prefix="luthier-chaos-") as name:
+        work = Path(name) / "runs"
+        line = [
+            sys.executable,
+            "-m",
+            "ckpt_chaos",
+            "run",
+            "--max-points",
+            str(times),
+            "--modes",
+            "before,torn,unsynced",
+            "--work",
+            str(work),
+        ]
+        line += ["--checkpoint-glob", "{out}/scratch/checkpoints/step-*", "--step-regex", r"resumed training at step (\d+)"]
+        line += ["--result-file", "{out}/final/adapter_model.safetensors", "--", sys.executable, str(job), "{out}"]
+        done = subprocess.run(line, env=environment(), cwd=name, capture_output=True, text=True, check=False)
+        assert (work / "reference").is_dir(), done.stderr[-2000:] + done.stdout[-2000:]
+        rows = rejudge(work)
+        events = len((work / "reference" / "events.log.rank0").read_text().splitlines())
+    failures = [
+        {"point": row.label, "verdict": row.verdict, "outcome": str(row.outcome)} for row in rows if row.verdict != PASS or row.drift
+    ]
+    facts = {"tool": f"ckpt-chaos {version('ckpt-chaos')}", "events": events, "verdicts": Counter(row.verdict for row in rows)}
+    return {"trials": len(rows), **facts, "failures": failures}
+
+
 KILLS: dict[str, tuple[Callable[[int, int], Result], int]] = {
     "random-kills": (random_kills, 100),
+    "run-kills": (run_kills, 40),
     "every-operation": (every_operation, 0),
-    "pipeline-kills": (pipeline_kills, 0),
+    "train-operations": (train_operations, 60),
+    "two-processes": (two_processes, 24),
+    "ckpt-chaos": (ckpt_chaos, 40),
+    "pipeline-kills": (pipeline_kills, 12),
 }

@@ -19,7 +19,7 @@ from acts import chain, state_of
 from crash import place
 from nursery import Fault, Nursery
 from power import lay, read_log, snapshot, states, steps_of
-from trials import NEEDS_SPACE, PEOPLE_ONLY, STORE, make_bench, refuse, trained
+from trials import NEEDS_SPACE, PEOPLE_ONLY, STORE, WITHOUT_DATABASE, Bench, make_bench, make_loop_bench, refuse, trained
 
 from luthier.core.errors import CorruptArtifact
 from luthier.core.execution import Execution
@@ -35,24 +35,27 @@ FAILED = ("the disk failed", "check the disk")
 
 
 def refused_writes(times: int, seed: int) -> Result:
-    """The disk full from each write of a training on, and each of its flushes failing. times: at most so many of each, spread (0: all)."""
-    failures: list[Result] = []
-    counts, messages = Counter(), Counter()
+    """The disk full from each write of a training run on, each of its flushes failing; then `times` of each of `luthier train`."""
     with place() as (root, nursery):
-        bench = make_bench(nursery, make_learner(root / "learner"), root / "bench")
-        for mode, error, kinds, words in (
-            ("refuse from", errno.ENOSPC, NEEDS_SPACE, DISK_FULL),
-            ("refuse", errno.EIO, ("fsync",), FAILED),
-        ):
-            bench.copy(root / "toy")
-            total = nursery.run(root / "toy", ("train",), Fault(str(root / "toy" / STORE), ignore=PEOPLE_ONLY, kinds=kinds)).counted
-            for at in range(1, total + 1, max(1, total // times) if times else 1):
-                fault = Fault(str(root / "toy" / STORE), mode, at, error, PEOPLE_ONLY, kinds)
-                trial = refuse(nursery, bench, root / "toy", fault, words)
-                counts[errno.errorcode[error]] += 1
-                messages[f"{errno.errorcode[error]} exit {trial['exit_code']}"] += 1
-                failures += [{"error": errno.errorcode[error], **trial}] if trial["faults"] else []
-    return {"trials": sum(counts.values()), "by_error": counts, "exit_codes": messages, "failures": failures}
+        loop = _refusals(nursery, make_loop_bench(nursery, root), root / "toy", 0)
+        verb = _refusals(nursery, make_bench(nursery, make_learner(root / "learner"), root / "bench"), root / "toy", times)
+    facts = {name: {k: v for k, v in part.items() if k != "failures"} for name, part in (("loop", loop), ("luthier train", verb))}
+    return {"trials": loop["trials"] + verb["trials"], **facts, "failures": loop["failures"] + verb["failures"]}
+
+
+def _refusals(nursery: Nursery, bench: Bench, folder: Path, times: int) -> Result:
+    """times: at most about so many of each error, evenly spread (0: all)."""
+    failures: list[Result] = []
+    ends: Counter[str] = Counter()
+    root = str(folder / STORE)
+    for mode, error, kinds, words in (("refuse from", errno.ENOSPC, NEEDS_SPACE, DISK_FULL), ("refuse", errno.EIO, ("fsync",), FAILED)):
+        bench.copy(folder)
+        total = nursery.run(folder, bench.verb, Fault(root, ignore=PEOPLE_ONLY, kinds=kinds)).counted
+        for at in range(1, total + 1, max(1, total // times) if times else 1):
+            trial = refuse(nursery, bench, folder, Fault(root, mode, at, error, PEOPLE_ONLY, kinds), words)
+            ends[f"{errno.errorcode[error]}: exit code {trial['exit_code']}"] += 1
+            failures += [{"error": errno.errorcode[error], **trial}] if trial["faults"] else []
+    return {"trials": sum(ends.values()), "ends": ends, "failures": failures}
 
 
 def power_cuts(times: int, seed: int) -> Result:
@@ -145,8 +148,8 @@ def checkpoint_flips(times: int, seed: int) -> Result:
     with place() as (root, nursery):
         bench = make_bench(nursery, make_learner(root / "learner"), root / "bench")
         folder = bench.copy(root / "toy")
-        last = max(i + 1 for i, (kind, name) in enumerate(bench.operations) if kind == "rename" and name.startswith(".step-"))
-        nursery.run(folder, ("train",), Fault(str(folder / STORE), "kill", last + 2, ignore=(*PEOPLE_ONLY, ".lock", "luthier.db")))
+        trained_at = bench.operations.index(("create", "adapter_model.safetensors")) + 1
+        nursery.run(folder, ("train",), Fault(str(folder / STORE), "kill", trained_at, ignore=WITHOUT_DATABASE))
         (saved,) = (folder / STORE / "work").glob("*/scratch/checkpoints")
         newest = load_newest(saved)
         assert newest is not None
@@ -218,8 +221,8 @@ def _disturbed(folder: Path, setting: str) -> subprocess.CompletedProcess[str]:
 
 
 DISK: dict[str, tuple[Callable[[int, int], Result], int]] = {
-    "refused-writes": (refused_writes, 0),
-    "power-cuts": (power_cuts, 60),
+    "refused-writes": (refused_writes, 20),
+    "power-cuts": (power_cuts, 30),
     "checkpoint-flips": (checkpoint_flips, 1000),
     "store-flips": (store_flips, 1000),
     "libfiu": (libfiu, 20),

@@ -1,21 +1,25 @@
-"""What a trial does in its own process besides a verb: save a checkpoint, build a small artifact, write one file."""
+"""What a trial does in its own process besides a verb: run the training loop, save a checkpoint, build artifacts, write one file."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from luthier.cli.process import guard
 from luthier.core.artifacts import Dataset
-from luthier.core.events import Metric
+from luthier.core.events import Event, Metric, Note
 from luthier.core.execution import Execution
-from luthier.core.files import write_atomic, write_json
+from luthier.core.files import append_bytes, write_atomic, write_json
 from luthier.core.stage import Context, Stage
-from luthier.core.store import Store
+from luthier.core.store import BuildContext, Store
+from toys import random_tokens, sequence
 
 
 def state_of(step: int, salt: int = 0) -> dict[str, Any]:
@@ -57,6 +61,41 @@ def chain(length: int) -> Stage[Dataset]:
     for _ in range(length - 1):
         stage = Above(below=stage)
     return stage
+
+
+def train(base: str, out: str) -> None:
+    """Six steps of the training loop on a toy base, resumed by the same call; leaves `<out>/final` and `<out>/metrics.jsonl`."""
+    _verb(lambda: _train(Path(base), Path(out)))
+
+
+def _train(base: Path, folder: Path) -> None:
+    from luthier.engine.methods.lora import LoRASpec
+    from luthier.engine.select import load_engine
+    from luthier.parts.losses.sft import SFT
+    from luthier.stages.train.loop import Objective, Rows
+    from luthier.stages.train.loop import train as train_to_the_end
+    from luthier.stages.train.recipe import Recipe
+
+    execution = Execution(engine="fast", save_every=2, threads=1)
+    engine = load_engine(base, LoRASpec(rank=2, alpha=4), execution, 13)
+    rng = np.random.default_rng(0)
+    rows = tuple(sequence(random_tokens(rng, 12), [8, 9, 10, 11]) for _ in range(12))
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Note):
+            print(event.text, flush=True)
+        elif isinstance(event, Metric) and event.name != "seconds_per_step":
+            append_bytes(folder / "metrics.jsonl", (json.dumps(asdict(event)) + "\n").encode())
+
+    def evaluate(step: int) -> dict[str, float]:
+        return {"validation/loss": float(-np.concatenate(engine.logprobs(list(rows[:3]))).mean())}
+
+    folder.mkdir(parents=True, exist_ok=True)
+    ctx = BuildContext(Store(folder), folder, execution, observe, lambda: False)
+    recipe = Recipe(steps=6, batch_size=4, evaluations=2, learning_rate=0.01)
+    keys = tuple(str(i) for i in range(len(rows)))
+    train_to_the_end(engine, Rows(rows, keys), SFT(), recipe, evaluate, ctx, Objective("validation/loss", False))
+    engine.save_adapter(folder / "final", "toy")
 
 
 def save(folder: str, step: str, salt: str = "0") -> None:

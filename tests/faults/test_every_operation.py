@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from acts import chain
 from nursery import Fault, Nursery
-from trials import NEEDS_SPACE, PASS, PEOPLE_ONLY, STORE, Bench, crash, make_bench, refuse
+from trials import NEEDS_SPACE, PASS, PEOPLE_ONLY, STORE, Bench, crash, make_bench, make_loop_bench, refuse
 
 from luthier.core.execution import Execution
 from luthier.core.record import hash_files
@@ -17,38 +17,50 @@ from luthier.core.stage import topological
 from luthier.core.store import Store
 
 LENGTH = 12
+FLUSH_FAILED = ("the disk failed", "check the disk")
 DISK_FULL = ("disk full while", "bytes are needed", "are free", "run the same command again")
 
 
 @pytest.fixture(scope="module")
-def bench(nursery: Nursery, learner_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return make_bench(nursery, learner_base, tmp_path_factory.mktemp("bench"))
+def loop(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return make_loop_bench(nursery, tmp_path_factory.mktemp("loop"))
 
 
-def test_a_kill_at_an_operation_loses_nothing(nursery: Nursery, bench: Bench, tmp_path: Path) -> None:
-    saves = [i + 1 for i, (_, name) in enumerate(bench.operations) if "step-" in name or name in ("state.safetensors", "COMMITTED")]
-    points = [("kill", at) for at in saves[2::9]] + [("tear", at) for at in saves if bench.operations[at - 1][0] == "write"][1::5]
-    points += [("kill", at) for at in range(3, len(bench.operations), 70)]
-    assert len(points) >= 12
-    seen = [crash(nursery, bench, tmp_path / "toy", mode, at) for mode, at in points]
+@pytest.fixture(scope="module")
+def verb(nursery: Nursery, learner_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return make_bench(nursery, learner_base, tmp_path_factory.mktemp("verb"))
+
+
+def points(bench: Bench, every: int) -> list[tuple[str, int]]:
+    """Every so many operations, and every so many writes."""
+    writes = [at + 1 for at, (kind, _) in enumerate(bench.operations) if kind == "write"]
+    return [("kill", at) for at in range(2, len(bench.operations), every)] + [("tear", at) for at in writes[1 :: every // 2]]
+
+
+def test_a_kill_at_an_operation_loses_nothing(nursery: Nursery, loop: Bench, tmp_path: Path) -> None:
+    chosen = points(loop, 13)
+    assert len(chosen) >= 12
+    seen = [crash(nursery, loop, tmp_path / "run", mode, at) for mode, at in chosen]
     assert [trial for trial in seen if trial["verdict"] != PASS] == []
 
 
-def test_a_disk_that_fills_up_is_one_message_and_loses_nothing(nursery: Nursery, bench: Bench, tmp_path: Path) -> None:
-    root = tmp_path / "toy" / STORE
-    for at in (1, 9, 40, 90):
-        fault = Fault(str(root), "refuse from", at, errno.ENOSPC, PEOPLE_ONLY, NEEDS_SPACE)
-        trial = refuse(
-            nursery, bench, tmp_path / "toy", fault, ("disk full while", "bytes are needed", "are free", "run the same command again")
-        )
+def test_a_kill_of_the_whole_verb_loses_nothing(nursery: Nursery, verb: Bench, tmp_path: Path) -> None:
+    saves = [i + 1 for i, (kind, name) in enumerate(verb.operations) if kind == "rename" or name == "record.json"]
+    seen = [crash(nursery, verb, tmp_path / "run", "kill", at) for at in (saves[1], saves[-3] + 1, saves[-1] + 3)]
+    assert [trial for trial in seen if trial["verdict"] != PASS] == []
+
+
+def test_a_disk_that_fills_up_is_one_message_and_loses_nothing(nursery: Nursery, loop: Bench, verb: Bench, tmp_path: Path) -> None:
+    for bench, at in ((loop, 1), (loop, 8), (loop, 21), (loop, 40), (verb, 30)):
+        fault = Fault(str(tmp_path / "run" / STORE), "refuse from", at, errno.ENOSPC, PEOPLE_ONLY, NEEDS_SPACE)
+        trial = refuse(nursery, bench, tmp_path / "run", fault, DISK_FULL)
         assert (trial["exit_code"], trial["faults"]) == (3, []), trial
 
 
-def test_a_flush_that_fails_is_one_message_and_loses_nothing(nursery: Nursery, bench: Bench, tmp_path: Path) -> None:
-    root = tmp_path / "toy" / STORE
-    for at in (3, 12, 24, 50):
-        fault = Fault(str(root), "refuse", at, errno.EIO, PEOPLE_ONLY, ("fsync",))
-        trial = refuse(nursery, bench, tmp_path / "toy", fault, ("the disk failed", "check the disk"))
+def test_a_flush_that_fails_is_one_message_and_loses_nothing(nursery: Nursery, loop: Bench, verb: Bench, tmp_path: Path) -> None:
+    for bench, at in ((loop, 1), (loop, 9), (loop, 24), (verb, 12)):
+        fault = Fault(str(tmp_path / "run" / STORE), "refuse", at, errno.EIO, PEOPLE_ONLY, ("fsync",))
+        trial = refuse(nursery, bench, tmp_path / "run", fault, FLUSH_FAILED)
         assert (trial["exit_code"], trial["faults"]) == (3, []), trial
 
 

@@ -33,6 +33,7 @@ class Bench:
     template: Path
     wanted: dict[str, Any]
     operations: tuple[tuple[str, str], ...]
+    verb: tuple[str, ...] = ("train",)
 
     def copy(self, folder: Path) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
@@ -55,20 +56,42 @@ def trained(folder: Path) -> dict[str, Any]:
     }
 
 
-def make_bench(nursery: Nursery, base: Path, folder: Path) -> Bench:
+def ended(folder: Path) -> dict[str, Any]:
+    """`trained` of a project, or the adapter and the figures of the bare training loop."""
+    if not (folder / STORE / "final").is_dir():
+        return trained(folder)
+    adapter = (folder / STORE / "final" / "adapter_model.safetensors").read_bytes()
+    return {"adapter": hashlib.sha256(adapter).hexdigest(), "metrics": (folder / STORE / "metrics.jsonl").read_text().splitlines()}
+
+
+def make_loop_bench(nursery: Nursery, folder: Path) -> Bench:
+    """The bare training loop on a toy base, in an empty folder."""
+    from toys import save_toy
+
+    base = folder / "base"
+    save_toy(base, "llama")
+    verb, whole, template, log = ("do", "train", str(base), STORE), folder / "whole", folder / "template", folder / "operations.log"
+    template.mkdir()
+    whole.mkdir()
+    done = nursery.run(whole, verb, Fault(str(whole / STORE), "record", ignore=WITHOUT_DATABASE, log=str(log)))
+    assert done.code == 0, done.said
+    return Bench(template, ended(whole), operations(log), verb)
+
+
+def make_bench(nursery: Nursery, base: Path, folder: Path, verb: tuple[str, ...] = ("train",)) -> Bench:
     """Train once without a fault, recorded, and keep a copy of the project without the training."""
     whole, template, log = folder / "whole", folder / "template", folder / "operations.log"
     write_toy(whole, base, train=SHORT, split={"train": 24, "validation": 6, "test": 30, "seed": 3})
-    first = nursery.run(whole, ("train",))
+    first = nursery.run(whole, verb)
     assert first.code == 0, first.said
     shutil.copytree(whole, template, symlinks=True)
     (published,) = (template / STORE / "artifacts").glob("train-*")
     shutil.rmtree(published)
     shutil.rmtree(whole)
     shutil.copytree(template, whole, symlinks=True)
-    again = nursery.run(whole, ("train",), Fault(str(whole / STORE), "record", ignore=WITHOUT_DATABASE, log=str(log)))
+    again = nursery.run(whole, verb, Fault(str(whole / STORE), "record", ignore=WITHOUT_DATABASE, log=str(log)))
     assert again.code == 0, again.said
-    return Bench(template, trained(whole), operations(log))
+    return Bench(template, trained(whole), operations(log), verb)
 
 
 def operations(log: Path) -> tuple[tuple[str, str], ...]:
@@ -81,7 +104,7 @@ def operations(log: Path) -> tuple[tuple[str, str], ...]:
 def newest_whole(folder: Path) -> int:
     """The step of the newest checkpoint whose files have the sha256 that its marker names (0: none). Shares no code with the product."""
     steps = [0]
-    for marker in (folder / STORE / "work").glob("*/scratch/checkpoints/step-*/COMMITTED"):
+    for marker in (folder / STORE).glob("**/scratch/checkpoints/step-*/COMMITTED"):
         line, _, own = marker.read_bytes().partition(b"\n")
         if hashlib.sha256(line).hexdigest().encode() != own.strip():
             continue
@@ -95,11 +118,11 @@ def newest_whole(folder: Path) -> int:
 def crash(nursery: Nursery, bench: Bench, folder: Path, mode: str, at: int) -> dict[str, Any]:
     """Kill a training at its operation `at`, call it again, and judge."""
     bench.copy(folder)
-    died = nursery.run(folder, ("train",), Fault(str(folder / STORE), mode, at, ignore=WITHOUT_DATABASE))
+    died = nursery.run(folder, bench.verb, Fault(str(folder / STORE), mode, at, ignore=WITHOUT_DATABASE))
     assert died.code == -signal.SIGKILL, (at, died)
     recorded = any((folder / STORE / "work").glob("*/record.json")) or any((folder / STORE / "artifacts").glob("train-*"))
     newest = newest_whole(folder)
-    again = nursery.run(folder, ("train",))
+    again = nursery.run(folder, bench.verb)
     verdict = _judge(again, folder, bench, None if recorded else newest)
     return {"at": at, "mode": mode, "operation": " ".join(bench.operations[at - 1]), "verdict": verdict, "said": again.said[-600:]}
 
@@ -108,7 +131,7 @@ def _judge(again: Ended, folder: Path, bench: Bench, newest: int | None) -> str:
     """newest: the checkpoint that must be used; None when the training was already done."""
     if again.code != 0:
         return HARD_FAIL
-    if trained(folder) != bench.wanted:
+    if ended(folder) != bench.wanted:
         return SILENT_DIVERGENCE
     if newest is None:
         return LOST_WORK if "resumed training" in again.said or "step 0: validation" in again.said else PASS
@@ -119,7 +142,7 @@ def _judge(again: Ended, folder: Path, bench: Bench, newest: int | None) -> str:
 def refuse(nursery: Nursery, bench: Bench, folder: Path, fault: Fault, words: tuple[str, ...]) -> dict[str, Any]:
     """Refuse operations of a training, look at the one message, give the disk back, call it again, and judge."""
     bench.copy(folder)
-    failed = nursery.run(folder, ("train",), fault)
+    failed = nursery.run(folder, bench.verb, fault)
     said = [line for line in failed.said.splitlines() if line.startswith("error: ")]
     faults = []
     if failed.code not in (0, 3):
@@ -128,9 +151,9 @@ def refuse(nursery: Nursery, bench: Bench, folder: Path, fault: Fault, words: tu
         faults.append("not one message with path and bytes")
     if "Traceback" in failed.said or "fault of Luthier" in failed.said:
         faults.append("a traceback")
-    again = nursery.run(folder, ("train",))
+    again = nursery.run(folder, bench.verb)
     if again.code != 0:
         faults.append(HARD_FAIL)
-    elif trained(folder) != bench.wanted:
+    elif ended(folder) != bench.wanted:
         faults.append(SILENT_DIVERGENCE)
     return {"at": fault.at, "exit_code": failed.code, "message": said, "faults": faults, "said": again.said[-600:] if faults else ""}

@@ -98,8 +98,10 @@ def adapter_config(folder: Path) -> dict[str, Any]:
 
 
 def _with_adapter(model: Any, folder: Path) -> Any:
-    from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
+
+    with quiet_libraries():  # what PEFT finds to say about other libraries when it is first imported
+        from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
     kind = adapter_config(folder)["peft_type"]
     try:

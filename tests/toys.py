@@ -18,6 +18,8 @@ FAMILIES = (
     "llama", "llama-tied", "llama-rope3", "llama-linear", "mistral", "mistral-window", "qwen2", "qwen2-window", "qwen3",
     "gemma2", "gemma3", "phi3", "phi3-partial", "phi3-long",
 )  # fmt: skip
+OTHERS = ("gpt2", "gpt_neox", "opt", "opt-350m", "falcon", "falcon-new", "starcoder2", "gemma2", "granite", "olmo2")
+"""Decoders of the generic engine: absolute, rotary and partly rotary positions, fused and transposed layers, windows, scaled logits."""
 ROPE3 = {
     "rope_type": "llama3",
     "rope_theta": 500.0,
@@ -71,6 +73,28 @@ def toy_config(family: str) -> Any:
     return LlamaConfig(**shape)
 
 
+def other_config(family: str) -> Any:
+    """A transformers config of one of `OTHERS` at toy size."""
+    import transformers as hf
+
+    heads = {"n_embd": 48, "n_layer": 2, "n_head": 6, "n_positions": 256}
+    ends = {"vocab_size": VOCABULARY, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    shape = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 6, "max_position_embeddings": 256, **ends}
+    wide = {**shape, "intermediate_size": 40, "num_key_value_heads": 2}
+    made = {
+        "gpt2": lambda: hf.GPT2Config(**heads, **ends, scale_attn_by_inverse_layer_idx=True),
+        "gpt_neox": lambda: hf.GPTNeoXConfig(**shape, intermediate_size=40, rotary_pct=0.5, use_parallel_residual=True),
+        "opt": lambda: hf.OPTConfig(**shape, ffn_dim=40, word_embed_proj_dim=48),
+        "opt-350m": lambda: hf.OPTConfig(**shape, ffn_dim=40, word_embed_proj_dim=32, do_layer_norm_before=False),
+        "falcon": lambda: hf.FalconConfig(**shape, multi_query=True, parallel_attn=True),
+        "falcon-new": lambda: hf.FalconConfig(**shape, new_decoder_architecture=True, num_kv_heads=2, bias=True),
+        "starcoder2": lambda: hf.Starcoder2Config(**wide, sliding_window=25),
+        "granite": lambda: hf.GraniteConfig(**wide, logits_scaling=3.0, embedding_multiplier=2.0, attention_multiplier=0.3),
+        "olmo2": lambda: hf.Olmo2Config(**wide),
+    }
+    return made[family]() if family in made else toy_config(family)
+
+
 def _phi3(config: Any, family: str, shape: dict[str, Any]) -> Any:
     shape = {**shape, "pad_token_id": 0}
     if family == "phi3-partial":
@@ -89,7 +113,7 @@ def save_toy(folder: Path, family: str, dtype: torch.dtype = torch.float32) -> P
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(11)
-    model = AutoModelForCausalLM.from_config(toy_config(family), dtype=torch.float32)
+    model = AutoModelForCausalLM.from_config(other_config(family), dtype=torch.float32)
     with torch.no_grad():
         for name, p in model.named_parameters():
             p.copy_(torch.randn_like(p) * 0.3 + (1.0 if "norm" in name else 0.0))

@@ -16,7 +16,7 @@ from luthier.core.config import Config
 class Execution(Config):
     """Device, engine and machine limits of a run."""
 
-    engine: Literal["auto", "fast", "reference"] = "auto"
+    engine: Literal["auto", "fast", "generic", "reference"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(default=None, ge=1, description="CPU threads; default: all cores this process may use")
     nproc: int = Field(

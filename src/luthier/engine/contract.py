@@ -1,4 +1,4 @@
-"""What the engine is: six verbs over token sequences, with two implementations (`reference`, `fast`).
+"""What the engine is: six verbs over token sequences, with three implementations (`fast`, `generic`, `reference`).
 
 One decision: callers hand over whole lists of sequences and say which tokens are targets; sharing of
 prefixes, packing, micro-batches and caches are the engine's business and never change a result beyond
@@ -179,7 +179,7 @@ class Engine(Protocol):
     name: str
     num_trainable: int
     refusal: str | None
-    """Why the fast engine was not taken, when `auto` chose the reference; otherwise None."""
+    """Why no faster engine was taken, when `auto` chose this one; otherwise None."""
     micro_batch_tokens: int | None
     """Most unique tokens computed at once; None where sequences are computed one at a time."""
     recomputed_layers: int

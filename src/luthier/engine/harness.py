@@ -215,9 +215,15 @@ class _Bar:
 
 
 def _longest(folder: Path, wanted: int | None) -> int:
-    from luthier.engine.memory.dimensions import read_dimensions
+    from transformers import AutoConfig
 
-    longest = read_dimensions(folder).longest
+    from luthier.engine.memory.dimensions import FAMILIES, read_dimensions, read_family
+    from luthier.engine.reference.engine import longest_of
+
+    if read_family(folder) in FAMILIES:
+        longest = read_dimensions(folder).longest
+    else:
+        longest = longest_of(AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
     if wanted is None:
         return longest
     if not 1 < wanted <= longest:

@@ -1,6 +1,7 @@
 """Which engine does the work: chosen openly, recorded in its `name`, with the reason of a refusal in `refusal`.
 
-One decision: `engine=fast` raises when the fast engine cannot give the exact result; only `auto` may take the reference.
+One decision: an engine that is named raises when it cannot give the exact result; only `auto` goes on to the next one, from
+fast to generic to reference, and keeps every reason.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from luthier.core.errors import EngineRefused
 from luthier.core.execution import Execution
 from luthier.engine.contract import Engine
 from luthier.engine.fast.load import load_fast
+from luthier.engine.generic.load import load_generic
 from luthier.engine.methods.lora import LoRASpec, load_adapter
 from luthier.engine.reference.load import load_reference
 
@@ -36,19 +38,26 @@ def load_engine(
     if method is not None and weights is not None:
         spec = _same(method, spec, adapter)
     precision = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}[dtype]
-    if execution.engine == "reference":
-        if dtype == "bfloat16":
-            fix = "engine=fast, or precision=float32"
-            raise EngineRefused("precision=float32 or float64 is wanted: the reference is the judge", dtype, "train.precision", fix)
-        return load_reference(folder, spec, weights, seed, precision)
-    try:
-        return load_fast(folder, spec, weights, seed, precision, execution)
-    except EngineRefused as reason:
-        if execution.engine == "fast" or dtype == "bfloat16":
-            raise
-        engine = load_reference(folder, spec, weights, seed, precision)
-        engine.refusal = str(reason)
+    if execution.engine in ("generic", "reference") and dtype == "bfloat16":
+        fix = "engine=fast, or precision=float32"
+        must = f"precision=float32 or float64 is wanted: the {execution.engine} engine has no products in bfloat16"
+        raise EngineRefused(must, dtype, "train.precision", fix)
+    reasons: list[str] = []
+    for name, load in (("fast", load_fast), ("generic", load_generic)):
+        if execution.engine not in ("auto", name):
+            continue
+        try:
+            engine: Engine = load(folder, spec, weights, seed, precision, execution)
+        except EngineRefused as reason:
+            if execution.engine == name or dtype == "bfloat16":
+                raise
+            reasons.append(str(reason))
+            continue
+        engine.refusal = "; ".join(reasons) or None
         return engine
+    engine = load_reference(folder, spec, weights, seed, precision)
+    engine.refusal = "; ".join(reasons) or None
+    return engine
 
 
 def _same(method: LoRASpec, stored: LoRASpec | None, adapter: Path | None) -> LoRASpec:

@@ -16,7 +16,7 @@ import pydantic
 
 from luthier.core.errors import from_os_error
 from luthier.core.files import write_json
-from luthier.engine.memory.dimensions import FAMILIES, Dimensions, Trains, read_dimensions
+from luthier.engine.memory.dimensions import FAMILIES, Dimensions, Trains, read_dimensions, read_family
 from luthier.engine.memory.flops import measure_gemm_rate
 from luthier.engine.memory.forecast import Forecast, forecast
 from luthier.engine.memory.model import LIBRARIES, MemoryModel
@@ -79,9 +79,10 @@ def estimate(workspace: Workspace) -> Estimate | None:
     from luthier.stages.train.loop import rows_of_run
 
     execution = workspace.project.execution
-    sizes = read_dimensions(Path(store.build(graph.base, execution).result.folder))
-    if execution.engine == "reference" or sizes.family not in FAMILIES:
+    folder = Path(store.build(graph.base, execution).result.folder)
+    if execution.engine in ("generic", "reference") or read_family(folder) not in FAMILIES:
         return None
+    sizes = read_dimensions(folder)
     sequences = read_prepared(store.build(graph.prepared, execution).path, "train").sequences
     targets = (recipe.method.targets,) if isinstance(recipe.method.targets, str) else recipe.method.targets
     model = MemoryModel.of(sizes, Trains.lora(recipe.method.rank, targets, sizes.family), LIBRARIES, recipe.precision)

@@ -139,7 +139,7 @@ def read_architecture(folder: Path) -> Architecture:
 def from_config(config: Any, where: str) -> Architecture:
     """The architecture of a transformers config. Raises EngineRefused with the reason."""
     if config.model_type not in FAMILIES:
-        raise EngineRefused(f"the fast engine computes {', '.join(FAMILIES)}", config.model_type, where, "use engine=reference")
+        raise EngineRefused(f"the fast engine computes {', '.join(FAMILIES)}", config.model_type, where, "use engine=generic")
     gemma = config.model_type in ("gemma2", "gemma3_text")
     activation = config.hidden_activation if gemma else config.hidden_act
     _refuse(activation not in ACTIVATIONS, f"hidden_act={activation!r}", where)
@@ -172,7 +172,7 @@ def from_config(config: Any, where: str) -> Architecture:
 
 def _refuse(unsupported: bool, what: str, where: str) -> None:
     if unsupported:
-        raise EngineRefused("the fast engine does not compute this model", what, where, "use engine=reference")
+        raise EngineRefused("the fast engine does not compute this model", what, where, "use engine=generic")
 
 
 def _windows(config: Any, where: str) -> tuple[int | None, ...]:

@@ -152,7 +152,7 @@ def build_weights(
 def _check_stored(tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
     for name, tensor in tensors.items():
         if tensor.dtype not in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
-            raise EngineRefused("the fast engine reads float weights", f"{name} in {tensor.dtype}", str(folder), "use engine=reference")
+            raise EngineRefused("the fast engine reads float weights", f"{name} in {tensor.dtype}", str(folder), "use engine=generic")
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ def head_forward(hidden: torch.Tensor, head: Head, row: torch.Tensor, token: tor
     Returns [M] in the dtype of `hidden`.
     """
     out = hidden.new_empty(len(row))
-    for rows, span in _chunks(len(hidden), row, chunk_rows(len(head.weight))):
+    for rows, span in row_chunks(len(hidden), row, chunk_rows(len(head.weight))):
         logits = head.logits(hidden[rows])
         here = row[span] - rows.start
         out[span] = logits[here, token[span]] - torch.logsumexp(logits, -1)[here]
@@ -69,7 +69,7 @@ def head_backward(
     means = None if of_mean is None else torch.empty_like(out)
     size = chunk_rows(len(head.weight))
     scratch = hidden.new_empty(min(size, len(hidden)), len(head.weight))
-    for rows, span in _chunks(len(hidden), row, size):
+    for rows, span in row_chunks(len(hidden), row, size):
         logits = head.logits(hidden[rows], scratch[: rows.stop - rows.start])
         bend = head.bend(logits)
         here, c = row[span] - rows.start, coefficient[span]
@@ -98,7 +98,7 @@ def _sum_by_row(values: torch.Tensor, at: torch.Tensor, like: torch.Tensor) -> t
     return torch.zeros_like(like).index_add_(0, at, values[:, None])
 
 
-def _chunks(num_rows: int, row: torch.Tensor, size: int) -> list[tuple[slice, slice]]:
+def row_chunks(num_rows: int, row: torch.Tensor, size: int) -> list[tuple[slice, slice]]:
     """Slices of rows with the slice of (ascending) targets that fall on them."""
     edges = [*range(0, num_rows, size), num_rows]
     at = torch.searchsorted(row, torch.tensor(edges)).tolist()

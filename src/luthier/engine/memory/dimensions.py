@@ -109,6 +109,11 @@ def window_of(sizes: Sizes) -> int | None:
     return next((w for w in sizes.windows if w is not None), None)
 
 
+def read_family(folder: Path) -> str:
+    """The `model_type` of the model in `folder`. Raises UserError where there is none."""
+    return str(_read_json(folder / "config.json").get("model_type", "unknown"))
+
+
 def read_dimensions(folder: Path) -> Dimensions:
     """Read the sizes of the model in `folder`. Raises UserError where there is none, CorruptArtifact for bytes that are not a model's."""
     config = _read_json(folder / "config.json")

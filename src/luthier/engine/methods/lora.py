@@ -55,13 +55,14 @@ class LoRASpec:
         """PEFT's LoRA layers in place, with the start of `initial_weights`."""
         from peft import LoraConfig, get_peft_model
 
-        linears = [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and n != "lm_head"]
+        linears = _linears(model)
         modules = self.resolve(tuple(dict.fromkeys(n.rsplit(".", 1)[-1] for n in linears)))
         config = LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha,  # pyright: ignore[reportArgumentType] - PEFT divides it, a float is right
             target_modules=list(modules),
             use_rslora=self.rslora,
+            fan_in_fan_out=any(linears.values()),
             lora_dropout=0.0,
             bias="none",
             task_type="CAUSAL_LM",
@@ -73,6 +74,17 @@ class LoRASpec:
 
     def save(self, folder: Path, weights: Mapping[str, torch.Tensor], modules: tuple[str, ...], base: str) -> None:
         save_adapter(folder, weights, self, modules, base)
+
+
+def _linears(model: Any) -> dict[str, bool]:
+    """The linear layers but the output layer, by name; True for those that store [in, out] (GPT-2's Conv1D)."""
+    from transformers.pytorch_utils import Conv1D
+
+    head = model.get_output_embeddings()
+    found = {n: isinstance(m, Conv1D) for n, m in model.named_modules() if isinstance(m, (torch.nn.Linear, Conv1D)) and m is not head}
+    if len(set(found.values())) > 1:
+        raise EngineRefused("LoRA wants linear layers that all store their weights one way", "Conv1D and Linear in one model")
+    return found
 
 
 def _shapes(parameters: Mapping[str, torch.nn.Parameter]) -> dict[str, tuple[int, int]]:

@@ -123,7 +123,7 @@ class ReferenceEngine:
     def sample(
         self, prompts: list[np.ndarray], sampling: Sampling, progress: Progress | None = None, tokenizer: TextTokenizer | None = None
     ) -> list[Completion]:
-        window = Window(self._model.config.vocab_size, self._model.config.max_position_embeddings)
+        window = Window(self._model.config.vocab_size, longest_of(self._model.config))
         out: list[Completion] = []
         for job in make_jobs(prompts, sampling, window, tokenizer, WholeStops):
             while job.take(self._next_token(job, sampling)):
@@ -168,7 +168,7 @@ class ReferenceEngine:
             return decoder(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).last_hidden_state[0]
 
     def _check(self, sequences: Any) -> None:
-        check_sequences(sequences, self._model.config.vocab_size, self._model.config.max_position_embeddings)
+        check_sequences(sequences, self._model.config.vocab_size, longest_of(self._model.config))
 
     # state --------------------------------------------------------------------------------------------------
 
@@ -180,6 +180,11 @@ class ReferenceEngine:
 
     def save_adapter(self, folder: Path, base: str | None = None) -> None:
         self._adapters.save(folder, base)
+
+
+def longest_of(config: Any) -> int:
+    """Tokens of a sequence that the model has positions for."""
+    return getattr(config, "max_position_embeddings", None) or 2**31
 
 
 def _target_weights(s: TokenSequence) -> np.ndarray:

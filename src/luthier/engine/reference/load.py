@@ -16,9 +16,16 @@ import torch
 
 from luthier.core.errors import EngineRefused, UserError
 from luthier.engine.adapter import AdapterSet, AdapterSource
+from luthier.engine.memory.dimensions import FAMILIES
 from luthier.engine.methods.contract import MethodSpec, Root, fill
 from luthier.engine.reference.engine import ReferenceEngine
 from luthier.engine.reference.exact import attention_name, exact_norms
+
+SERVED = (
+    f"the fast engine computes {', '.join(FAMILIES)}; the generic engine every decoder of transformers that uses its attention interface "
+    f"(GPT-2, GPT-NeoX, OPT ...), and Falcon; the reference engine every other one, a sequence at a time"
+)
+"""What a message says where no engine can serve a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +61,22 @@ def load_model(folder: Path, dtype: torch.dtype, attention: str | None = None) -
                 folder, dtype=dtype, attn_implementation=attention, local_files_only=True, trust_remote_code=False, use_safetensors=True
             )
     except (ValueError, KeyError, OSError) as err:
-        raise EngineRefused(f"a decoder that transformers can load is wanted: {str(err).splitlines()[0]}", where=str(folder)) from None
+        reason = str(err).splitlines()[0].split(" Model type should be")[0]
+        raise EngineRefused(f"a decoder that transformers can load is wanted: {reason}", where=str(folder), fix=SERVED) from None
     if dtype == torch.float64:
         exact_norms(model)
-    return model.eval().requires_grad_(False)
+    model.eval().requires_grad_(False)
+    _check_causal(model, str(folder))
+    return model
+
+
+@torch.no_grad()
+def _check_causal(model: Any, where: str) -> None:
+    """Raises EngineRefused for a model whose rows see later tokens: an encoder that transformers also loads as a decoder."""
+    ids = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 5]]) % model.config.vocab_size
+    first, second = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits[:, :3].double()
+    if not torch.allclose(first, second, rtol=1e-3, atol=1e-3 * float(first.abs().max())):
+        raise EngineRefused("a decoder is wanted: each token may depend on those before it alone", model.config.model_type, where, SERVED)
 
 
 def put_on(model: Any, spec: MethodSpec | None, weights: dict[str, torch.Tensor] | None, seed: int, base: str) -> Tuned:
@@ -67,7 +86,12 @@ def put_on(model: Any, spec: MethodSpec | None, weights: dict[str, torch.Tensor]
     """
     if spec is None:
         return Tuned(model, AdapterSet({}, AdapterSource(None, (), base)), None)
-    installed = spec.install(model, seed)
+    try:
+        installed = spec.install(model, seed)
+    except UserError:
+        raise
+    except ValueError as err:
+        raise UserError("the method must fit the model's layers", str(err).splitlines()[0], base) from None
     if weights is not None:
         fill(installed.parameters, weights, base)
     return Tuned(model, AdapterSet(installed.parameters, AdapterSource(spec, installed.modules, base)), installed.root)

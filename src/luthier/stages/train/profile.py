@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from luthier.core.artifacts import BaseModel, Prepared
+from luthier.core.errors import UserError
 from luthier.core.execution import Execution
 from luthier.core.stage import Built
 from luthier.engine.contract import Batch
@@ -26,12 +27,14 @@ def profile_training(
     base: BaseModel, prepared: Built[Prepared], recipe: Recipe, execution: Execution, num_steps: int, folder: Path
 ) -> tuple[StepProfile, str]:
     """Profile `num_steps` steps; returns it and the engine's name. The trace goes into `folder`, which is made."""
-    from luthier.engine.memory.dimensions import Trains, read_dimensions
+    from luthier.engine.memory.dimensions import FAMILIES, Trains, read_dimensions, read_family
     from luthier.engine.profile import Work, profile_steps
     from luthier.engine.select import load_engine
     from luthier.engine.text.prepared import read_prepared
 
     spec, model = recipe.method.spec(), Path(base.folder)
+    if (family := read_family(model)) not in FAMILIES:
+        raise UserError(f"a profile wants a model whose work can be counted: {', '.join(FAMILIES)}", family, base.name)
     engine = load_engine(model, spec, execution, recipe.seed, dtype=recipe.precision)
     engine.use_optimiser(recipe.optimizer, recipe.regularisation.ema)
     sequences = read_prepared(prepared.path, "train").sequences

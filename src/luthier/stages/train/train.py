@@ -137,9 +137,9 @@ def _check_processes(execution: Execution, prepared: Prepared) -> None:
 
 
 def _warn(engine: Engine, recipe: Recipe, ctx: Context) -> None:
-    """Say why the fast engine was not taken, and which settings are outside what is recommended."""
+    """Say why no faster engine was taken, and which settings are outside what is recommended."""
     if engine.refusal:
-        ctx.observer(Note(f"engine: reference, because the fast engine refused: {engine.refusal}", "warning"))
+        ctx.observer(Note(f"engine: {engine.name}, because a faster one refused: {engine.refusal}", "warning"))
     for words in warnings(recipe):
         ctx.observer(Note(words, "warning"))
 

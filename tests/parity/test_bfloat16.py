@@ -59,7 +59,7 @@ def test_a_small_update_is_not_swallowed() -> None:
     a = torch.nn.Parameter(torch.randn(4, 32, generator=draw))
     small = torch.nn.Parameter(1e-5 * torch.randn(24, 4, generator=draw))
     x, d_y = torch.randn(7, 32, generator=draw), torch.randn(7, 24, generator=draw)
-    linear = Linear(torch.zeros(24, 32, dtype=torch.bfloat16), None, (), (Adapter(a, small, 2.0, slice(0, 24), slice(0, 24)),))
+    linear = Linear(torch.zeros(24, 32, dtype=torch.bfloat16), None, (), (Adapter(a, small, 2.0, slice(0, 24), slice(0, 24), "q_proj"),))
     linear.merge()
     with torch.no_grad():
         update = 2.0 * small.double() @ a.double()

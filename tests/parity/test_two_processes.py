@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from test_gradients import PairLoss
 from hard_batches import BATCHES, as_batch, deep_tree, packed, single
 from luthier.core.errors import MachineError
 from luthier.core.execution import Execution
-from luthier.engine.contract import Batch, NonFiniteLoss, Sampling
+from luthier.engine.contract import Batch, Noise, NoiseRates, NonFiniteLoss, Sampling
 from luthier.engine.methods.lora import LoRASpec
 from luthier.engine.optim.config import AdamW
 from luthier.engine.parallel.start import open_engine
@@ -109,6 +110,23 @@ def test_clipped_steps_equal_one_process_and_leave_equal_bytes_everywhere(severa
     assert set(state) == set(wanted)
     adapters = {k: v for k, v in wanted.items() if k.startswith("adapter.")}
     assert max(relative_errors({k: state[k] for k in adapters}, adapters).values()) < 1e-8
+
+
+def test_noise_and_the_average_of_the_weights_are_those_of_one_process(several: Any, one: Any) -> None:
+    rates = NoiseRates(dropout=0.2, lora=0.3, embedding=5.0)
+    rows = finite(deep_tree())
+    for engine in (one, several):
+        engine.use_optimiser(MOVING, 0.9)
+        for epoch in (1, 2):
+            noise = Noise(rates, 3, epoch, tuple(range(len(rows))))
+            engine.forward_backward(replace(as_batch(rows), noise=noise), SFT())
+            engine.optim_step(0.01)
+        engine.swap_average()
+    for slow, quick in zip(one.logprobs(rows), several.logprobs(rows), strict=True):
+        assert quick == pytest.approx(slow, abs=1e-7)
+    assert {k for k in several.state() if k.startswith("ema")} == {k for k in one.state() if k.startswith("ema")}
+    for engine in (one, several):
+        engine.swap_average()
 
 
 def test_the_same_steps_from_the_same_state_give_the_same_bytes(several: Any) -> None:

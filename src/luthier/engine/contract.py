@@ -37,19 +37,47 @@ class TokenSequence:
 
 
 @dataclass(frozen=True, slots=True)
+class NoiseRates:
+    """dropout: of what attention and MLP add to the residual stream. lora: of the input of each LoRA's A. embedding: NEFTune's alpha.
+
+    shared_masks: rows that start alike have the same noise as far as they are alike, and are computed once.
+    """
+
+    dropout: float = 0.0
+    lora: float = 0.0
+    embedding: float = 0.0
+    shared_masks: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.dropout or self.lora or self.embedding)
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """The noise of one optimiser step: a function of seed, epoch and, for each sequence, the number of its training row."""
+
+    rates: NoiseRates
+    seed: int
+    epoch: int
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """The sequences of one optimiser step, or a part of one.
 
     `normaliser` divides the summed loss: the total target weight of the *whole* optimiser step, so that
-    any split into micro-batches, packs or ranks gives the same gradient.
+    any split into micro-batches, packs or ranks gives the same gradient. `noise`: None for none.
     """
 
     sequences: tuple[TokenSequence, ...]
     normaliser: float
+    noise: Noise | None = None
 
     def part(self, numbers: Sequence[int]) -> Batch:
         """The sequences at `numbers`, under the normaliser of the whole."""
-        return replace(self, sequences=tuple(self.sequences[i] for i in numbers))
+        noise = None if self.noise is None else replace(self.noise, rows=tuple(self.noise.rows[i] for i in numbers))
+        return replace(self, sequences=tuple(self.sequences[i] for i in numbers), noise=noise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,8 +262,10 @@ class Engine(Protocol):
         """Restore what `state` gave, bit for bit."""
         ...
 
-    def forecast(self, sequences: Sequence[TokenSequence], steps: Sequence[np.ndarray]) -> Forecast | None:
+    def forecast(self, sequences: Sequence[TokenSequence], steps: Sequence[np.ndarray], shared: bool = True) -> Forecast | None:
         """What a run will take, None where there is no memory model. steps: each optimiser step's positions in `sequences`.
+
+        shared: False where each sequence has noise of its own, so that no prefix is computed once for several.
 
         Raises UserError for a step that fits the memory in no way.
         """

@@ -87,7 +87,7 @@ def estimate(workspace: Workspace) -> Estimate | None:
     targets = (recipe.method.targets,) if isinstance(recipe.method.targets, str) else recipe.method.targets
     model = MemoryModel.of(sizes, Trains.lora(recipe.method.rank, targets, sizes.family), LIBRARIES, recipe.precision)
     limit = limit_bytes(execution) // execution.nproc
-    found = forecast(room_in(model, limit, execution), sequences, rows_of_run(len(sequences), recipe))
+    found = forecast(room_in(model, limit, execution), sequences, rows_of_run(len(sequences), recipe), recipe.shares_prefixes)
     rate = gemm_rate(workspace.home, sizes, execution.threads, recipe.precision)
     return _figures(found, model, limit, rate, workspace)
 

@@ -295,7 +295,7 @@ def carry_rest(job: Job) -> None:
             job.leave(key, "training is in float32, which is more exact; `train.precision: bfloat16` multiplies in 16 bits")
     for key in PROCESSES:
         job.leave(key, "how many processes train is not in a project file")
-    for key, to in (("neftune_noise_alpha", "embedding_noise"), ("label_smoothing_factor", "label_smoothing")):
+    for key, to in (("neftune_noise_alpha", "neftune_alpha"), ("label_smoothing_factor", "label_smoothing")):
         setting = f"train.regularisation.{to}"
         job.carry(key, setting) if place(setting) else job.leave(key, "no such regulariser in the project file")
     job.leave("trust_remote_code", "code from a model's repository is never run")

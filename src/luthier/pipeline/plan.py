@@ -41,6 +41,8 @@ def advice(workspace: Workspace) -> Iterator[str]:
     if not workspace.store.is_built(graph.prepared):
         yield "time, memory and energy of training are estimated once the data is prepared (`luthier data show` prepares it)"
     yield from warnings(recipe)
+    if not recipe.shares_prefixes:
+        yield "noise is drawn for each row apart, so shared prefixes are computed for each row; `shared_masks` shares them and their masks"
     looks = workspace.database.looks(graph.split.key())
     if looks and not workspace.store.is_built(graph.tuned):
         yield f"the sealed rows have been looked at {looks} times; this run would be one more look"

@@ -110,6 +110,16 @@ def _dropout(method: str, value: float) -> dict[str, float]:
     return {"dropout": value} if "dropout" in kinds_of("method")[method].model_fields else {}
 
 
+def test_noise_and_smoothing_are_carried(workplace: Path) -> None:
+    job = yaml.safe_load((workplace / "trl.yaml").read_text(encoding="utf-8"))
+    job |= {"lora_dropout": 0.05, "neftune_noise_alpha": 5.0, "label_smoothing_factor": 0.1}
+    (workplace / "trl-noise.yaml").write_text(yaml.safe_dump(job), encoding="utf-8")
+    project, lines = imported(workplace, "trl-noise.yaml")
+    assert project["train"]["regularisation"] == {"neftune_alpha": 5.0, "label_smoothing": 0.1}
+    assert project["train"]["method"]["dropout"] == 0.05
+    assert (lines["lora_dropout"].fate, lines["neftune_noise_alpha"].fate) == ("carried", "carried")
+
+
 def test_what_cannot_be_trained_is_said(workplace: Path) -> None:
     done = import_job(workplace / "axolotl-full.yml", workplace / "luthier.yaml")
     lines = {line.key: line for line in done.lines if line.fate == "not carried"}

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 import torch
 
 from luthier.engine.fast.architecture import Architecture
+from luthier.engine.fast.noisy import LayerNoise, dropped
 from luthier.engine.fast.products import adapter_gradients, project, project_back, project_onto
 from luthier.engine.fast.weights import Block
 from luthier.engine.kernels.attention import Attended, attend, attend_backward
 from luthier.engine.kernels.dense import Rule
 from luthier.engine.kernels.norm import rms_apply, rms_backward, rms_scale, rotate, rotate_backward
 from luthier.engine.kernels.segments import AttentionPlan
+from luthier.engine.noise import TokenNoise
 
 Rotary = tuple[torch.Tensor, torch.Tensor]
 KeyValue = tuple[torch.Tensor, torch.Tensor]
@@ -45,15 +47,24 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a layer stands: rotary: cos and sin of the pack's positions; rule and plan of its attention."""
+    """Where a layer stands: rotary: cos and sin of the pack's positions; rule and plan of its attention; noise, or None."""
 
     rotary: Rotary
     rule: Rule
     plan: AttentionPlan
+    noise: LayerNoise | None = None
 
     def at_queries(self) -> Rotary:
         rows = self.plan.rows
         return self.rotary if rows is None else (self.rotary[0][rows], self.rotary[1][rows])
+
+    @property
+    def row_noise(self) -> TokenNoise | None:
+        return None if self.noise is None else self.noise.rows
+
+    @property
+    def query_noise(self) -> TokenNoise | None:
+        return None if self.noise is None else self.noise.queries
 
 
 def block_forward(
@@ -64,34 +75,38 @@ def block_forward(
     if saved.mlp_raw is not None:
         return _normed(saved.mlp_raw, block.mlp_norm, arch.eps).add_(saved.mid), saved
     gate, up = saved.gate_up.chunk(2, dim=1)
-    return project_onto(saved.mid, block.linears["down"], arch.activation.forward(gate).mul_(up)), saved
+    act = arch.activation.forward(gate).mul_(up)
+    return project_onto(saved.mid, block.linears["down"], act, place.query_noise, "mlp"), saved
 
 
 def block_saved(block: Block, arch: Architecture, h: torch.Tensor, place: Place, prefix: KeyValue | None = None) -> Saved:
     """The forward pass as far as the backward needs it, from the layer's input alone."""
     x = rms_apply(h, rms_scale(h, arch.eps), block.input_norm)
     rows = place.plan.rows
-    q_raw = project(block.linears["q"], x if rows is None else x[rows]).to(h.dtype).view(-1, arch.heads, arch.head_dim)
-    kv = project(block.linears["kv"], x).to(h.dtype).view(len(h), 2 * arch.kv_heads, arch.head_dim)
+    noise = place.query_noise
+    q_raw = project(block.linears["q"], x if rows is None else x[rows], noise).to(h.dtype).view(-1, arch.heads, arch.head_dim)
+    kv = project(block.linears["kv"], x, place.row_noise).to(h.dtype).view(len(h), 2 * arch.kv_heads, arch.head_dim)
     k_raw, v = kv[:, : arch.kv_heads], kv[:, arch.kv_heads :]
     q = rotate(_normed(q_raw, block.q_norm, arch.eps), *place.at_queries())
     k = rotate(_normed(k_raw, block.k_norm, arch.eps), *place.rotary)
     attended = attend(q, k, v, place.plan, prefix, place.rule)
-    mid, attention_raw = attention_out(block, arch, attended.out.view(len(q), -1), h if rows is None else h[rows])
-    gate_up = project(block.linears["gate_up"], rms_apply(mid, rms_scale(mid, arch.eps), block.post_norm))
+    mid, attention_raw = attention_out(block, arch, attended.out.view(len(q), -1), h if rows is None else h[rows], noise)
+    gate_up = project(block.linears["gate_up"], rms_apply(mid, rms_scale(mid, arch.eps), block.post_norm), noise)
     mlp_raw = None
     if block.mlp_norm is not None:
         gate, up = gate_up.chunk(2, dim=1)
-        mlp_raw = project(block.linears["down"], arch.activation.forward(gate).mul_(up)).to(h.dtype)
+        mlp_raw = dropped(project(block.linears["down"], arch.activation.forward(gate).mul_(up), noise), noise, "mlp").to(h.dtype)
     keep = block.q_norm is not None
     return Saved(h, q, k, v, q_raw if keep else None, k_raw if keep else None, attended, mid, gate_up, attention_raw, mlp_raw)
 
 
-def attention_out(block: Block, arch: Architecture, out: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+def attention_out(
+    block: Block, arch: Architecture, out: torch.Tensor, residual: torch.Tensor, noise: TokenNoise | None = None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """residual + the projected output of attention [Tq, heads x head_dim], normed where a norm follows; and what was normed."""
     if block.attention_norm is None:
-        return project_onto(residual, block.linears["o"], out), None
-    raw = project(block.linears["o"], out).to(residual.dtype)
+        return project_onto(residual, block.linears["o"], out, noise, "self_attn"), None
+    raw = dropped(project(block.linears["o"], out, noise), noise, "self_attn").to(residual.dtype)
     return _normed(raw, block.attention_norm, arch.eps).add_(residual), raw
 
 
@@ -103,10 +118,11 @@ def block_backward(
     block: Block, arch: Architecture, d_out: torch.Tensor, saved: Saved, place: Place, needs_input: bool
 ) -> torch.Tensor | None:
     """Add the adapters' gradients of this layer; returns the gradient of `h`, [T, hidden], when it is needed."""
-    d_mid = _mlp_backward(block, arch, d_out, saved)
-    d_attention = _norm_backward(d_mid, saved.attention_raw, block.attention_norm, arch.eps)
+    noise = place.query_noise
+    d_mid = _mlp_backward(block, arch, d_out, saved, noise)
+    d_attention = dropped(_norm_backward(d_mid, saved.attention_raw, block.attention_norm, arch.eps), noise, "self_attn")
     d_o = project_back(block.linears["o"], d_attention).to(d_out.dtype)
-    adapter_gradients(block.linears["o"], saved.attended.out.view(len(d_mid), -1), d_attention)
+    adapter_gradients(block.linears["o"], saved.attended.out.view(len(d_mid), -1), d_attention, d_o, noise)
     qkv = (saved.q, saved.k, saved.v)
     d_q, d_k, d_v = attend_backward(d_o.view_as(saved.q), qkv, saved.attended, place.plan, place.rule)
     rows = place.plan.rows
@@ -115,12 +131,12 @@ def block_backward(
     d_q, d_kv = d_q.flatten(1), torch.cat([d_k, d_v], dim=1).flatten(1)
     scale = rms_scale(saved.h, arch.eps)
     x = rms_apply(saved.h, scale, block.input_norm)
-    adapter_gradients(block.linears["q"], x if rows is None else x[rows], d_q)
-    adapter_gradients(block.linears["kv"], x, d_kv)
-    if not needs_input:
+    d_x = project_back(block.linears["kv"], d_kv).to(d_out.dtype) if needs_input else None
+    d_x_of_q = project_back(block.linears["q"], d_q).to(d_out.dtype) if needs_input else None
+    adapter_gradients(block.linears["q"], x if rows is None else x[rows], d_q, d_x_of_q, noise)
+    adapter_gradients(block.linears["kv"], x, d_kv, d_x, place.row_noise)
+    if d_x is None or d_x_of_q is None:
         return None
-    d_x = project_back(block.linears["kv"], d_kv).to(d_out.dtype)
-    d_x_of_q = project_back(block.linears["q"], d_q).to(d_out.dtype)
     if rows is None:
         d_x.add_(d_x_of_q)
         return rms_backward(d_x, saved.h, scale, block.input_norm).add_(d_mid)
@@ -128,23 +144,24 @@ def block_backward(
     return rms_backward(d_x, saved.h, scale, block.input_norm).index_add_(0, rows, d_mid)
 
 
-def _mlp_backward(block: Block, arch: Architecture, d_out: torch.Tensor, saved: Saved) -> torch.Tensor:
+def _mlp_backward(block: Block, arch: Architecture, d_out: torch.Tensor, saved: Saved, noise: TokenNoise | None) -> torch.Tensor:
     """Gradient of the MLP's input branch plus the residual: d(mid)."""
     gate, up = saved.gate_up.chunk(2, dim=1)
     act = arch.activation.forward(gate)
-    d_down = _norm_backward(d_out, saved.mlp_raw, block.mlp_norm, arch.eps)
+    d_down = dropped(_norm_backward(d_out, saved.mlp_raw, block.mlp_norm, arch.eps), noise, "mlp")
     d_act = project_back(block.linears["down"], d_down)
     if block.linears["down"].adapters:
-        adapter_gradients(block.linears["down"], act * up, d_down)
+        adapter_gradients(block.linears["down"], act * up, d_down, d_act, noise)
     d_gate_up = torch.empty_like(saved.gate_up)
     d_gate, d_up = d_gate_up.chunk(2, dim=1)
     torch.mul(d_act, act, out=d_up)
     arch.activation.backward(d_act.mul_(up), gate, d_gate)
     scale = rms_scale(saved.mid, arch.eps)
     linear = block.linears["gate_up"]
+    d_x = project_back(linear, d_gate_up).to(d_out.dtype)
     if linear.adapters:
-        adapter_gradients(linear, rms_apply(saved.mid, scale, block.post_norm), d_gate_up)
-    return rms_backward(project_back(linear, d_gate_up).to(d_out.dtype), saved.mid, scale, block.post_norm).add_(d_out)
+        adapter_gradients(linear, rms_apply(saved.mid, scale, block.post_norm), d_gate_up, d_x, noise)
+    return rms_backward(d_x, saved.mid, scale, block.post_norm).add_(d_out)
 
 
 def _norm_backward(d_y: torch.Tensor, raw: torch.Tensor | None, weight: torch.Tensor | None, eps: float) -> torch.Tensor:

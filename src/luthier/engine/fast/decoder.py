@@ -13,6 +13,7 @@ import torch
 
 from luthier.engine.fast.architecture import Architecture
 from luthier.engine.fast.block import KeyValue, Place, Rotary, Saved, block_backward, block_forward, block_saved
+from luthier.engine.fast.noisy import layer_noise
 from luthier.engine.fast.weights import Weights
 from luthier.engine.kernels.norm import rms_apply, rms_backward, rms_scale, rotary_angles
 from luthier.engine.kernels.segments import plan_attention
@@ -79,12 +80,15 @@ class Decoder:
             final = plan_attention(pack.nodes, pack.positions, needed)
         plans = [inner] * (self.arch.layers - 1) + [final]
         rotary = self.rotary(inner.positions)
-        return [Place(r, layer.rule, p) for r, layer, p in zip(rotary, self.arch.per_layer, plans, strict=True)]
+        noises = [layer_noise(pack.noise, i, plan.rows) for i, plan in enumerate(plans)]
+        return [Place(r, layer.rule, p, n) for r, layer, p, n in zip(rotary, self.arch.per_layer, plans, noises, strict=True)]
 
     def forward(self, pack: Pack, needed: np.ndarray, keep: Keep, prefix: list[KeyValue] | None = None) -> Run:
         """Hidden rows `needed` (ascending pack rows). prefix: per layer, the keys and values of `pack.skip` shared tokens."""
         places = self._places(pack, needed)
         h = self.embedded(torch.from_numpy(pack.tokens))
+        if pack.noise is not None and pack.noise.rates.embedding:
+            h += pack.noise.embedding(self.arch.hidden, self.dtype)
         saved: list[Saved | torch.Tensor | None] = []
         keys_values: list[KeyValue] = []
         for i, block in enumerate(self.weights.blocks):

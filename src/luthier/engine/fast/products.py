@@ -9,25 +9,29 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from luthier.engine.fast.noisy import add_dropped, dropped, dropped_gradients
 from luthier.engine.fast.weights import Linear, LowAdapters
+from luthier.engine.noise import TokenNoise
 
 
-def project(linear: Linear, x: torch.Tensor) -> torch.Tensor:
-    """x @ (weight + adapters).T + bias."""
+def project(linear: Linear, x: torch.Tensor, noise: TokenNoise | None = None) -> torch.Tensor:
+    """x @ (weight + adapters).T + bias, under dropout of the adapters' input where there is noise."""
     if linear.merged:
-        return F.linear(x, linear.weight, linear.bias)
-    x = x.to(linear.weight.dtype)
-    y = x @ linear.weight.t()
+        return add_dropped(linear, x, F.linear(x, linear.weight, linear.bias), noise)
+    low = x.to(linear.weight.dtype)
+    y = low @ linear.weight.t()
     if linear.low is not None:
-        y.addmm_(x @ linear.low.a.t(), linear.low.b.t())
-    return y if linear.bias is None else y.add_(linear.bias)
+        y.addmm_(low @ linear.low.a.t(), linear.low.b.t())
+    return add_dropped(linear, x, y if linear.bias is None else y.add_(linear.bias), noise)
 
 
-def project_onto(residual: torch.Tensor, linear: Linear, x: torch.Tensor) -> torch.Tensor:
-    """residual + x @ (weight + adapters).T in the dtype of `residual`, for a group without bias."""
-    if linear.merged:
+def project_onto(
+    residual: torch.Tensor, linear: Linear, x: torch.Tensor, noise: TokenNoise | None = None, branch: str = ""
+) -> torch.Tensor:
+    """residual + x @ (weight + adapters).T in the dtype of `residual`, for a group without bias; under dropout where there is noise."""
+    if linear.merged and noise is None:
         return torch.addmm(residual, x, linear.weight.t())
-    return residual + project(linear, x)
+    return residual + dropped(project(linear, x, noise), noise, branch)
 
 
 def project_back(linear: Linear, d_y: torch.Tensor) -> torch.Tensor:
@@ -39,8 +43,16 @@ def project_back(linear: Linear, d_y: torch.Tensor) -> torch.Tensor:
     return d_x if linear.low is None else d_x.addmm_(d_y @ linear.low.b, linear.low.a)
 
 
-def adapter_gradients(linear: Linear, x: torch.Tensor, d_y: torch.Tensor) -> None:
-    """dB += s dY^T (X A^T) and dA += s (dY B)^T X for each adapter of a group (x: [T, in], d_y: [T, out])."""
+def adapter_gradients(
+    linear: Linear, x: torch.Tensor, d_y: torch.Tensor, d_x: torch.Tensor | None = None, noise: TokenNoise | None = None
+) -> None:
+    """dB += s dY^T (X A^T) and dA += s (dY B)^T X for each adapter of a group (x: [T, in], d_y: [T, out]).
+
+    d_x: what `project_back` gave, to which dropout of the adapters' input adds, in place; None where it is not needed.
+    """
+    if noise is not None and noise.rates.lora:
+        dropped_gradients(linear, x, d_y, noise, d_x)
+        return
     if linear.low is not None:
         _low_gradients(linear, linear.low, x.to(linear.low.a.dtype), d_y.to(linear.low.a.dtype))
         return

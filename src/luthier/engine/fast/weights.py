@@ -23,13 +23,17 @@ from luthier.engine.methods.lora import a_name, b_name
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """One linear layer's LoRA: a [rank, in], b [out, rank]; the `rows` of b give the `columns` of the group's output."""
+    """One linear layer's LoRA: a [rank, in], b [out, rank]; the `rows` of b give the `columns` of the group's output.
+
+    module: the layer's name inside its block.
+    """
 
     a: torch.nn.Parameter
     b: torch.nn.Parameter
     scale: float
     columns: slice
     rows: slice
+    module: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +200,7 @@ def _group(take: _Taker, arch: Architecture, prefix: str, group: str, adapters: 
         if arch.qkv_bias and group in ("q", "kv"):
             biases.append(take(f"{name}.bias", shapes[part.module][:1])[rows])
         if a_name(name) in adapters:
-            found.append(Adapter(adapters[a_name(name)], adapters[b_name(name)], scale, columns, rows))
+            found.append(Adapter(adapters[a_name(name)], adapters[b_name(name)], scale, columns, rows, part.module))
     bias = torch.cat(biases).to(take.dtype) if biases else None
     linear = Linear(torch.cat(parts).to(take.products), bias, (), tuple(found))
     if found and linear.merged:

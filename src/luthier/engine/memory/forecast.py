@@ -16,6 +16,7 @@ from luthier.engine.memory.dimensions import window_of
 from luthier.engine.memory.flops import Counts, count, counted_flops, pair_cost
 from luthier.engine.memory.model import Parts, Rows, largest, rows_of
 from luthier.engine.memory.room import Room
+from luthier.engine.trees.merge import GATE_TOKENS
 from luthier.engine.trees.pack import Pack, build_pack
 from luthier.engine.trees.planner import plan
 
@@ -35,16 +36,16 @@ class Forecast:
     share: float
 
 
-def forecast(room: Room, sequences: Sequence[TokenSequence], steps: Sequence[np.ndarray]) -> Forecast:
+def forecast(room: Room, sequences: Sequence[TokenSequence], steps: Sequence[np.ndarray], shared: bool = True) -> Forecast:
     """Look over a run before it starts. steps: for each optimiser step, its positions in `sequences`.
 
-    Raises UserError when a step fits the memory in no way.
+    shared: False where no prefix is computed once for several sequences. Raises UserError when a step fits the memory in no way.
     """
     lengths = np.array([len(s.tokens) for s in sequences])
     longest, total = (np.array([pick(lengths[rows]) for rows in steps]) for pick in (np.max, np.sum))
     heavy = {*np.argsort(-total)[:_HEAVIEST].tolist(), *np.argsort(-longest)[:_HEAVIEST].tolist()}
     spread = sorted(set(np.linspace(0, len(steps) - 1, min(len(steps), _SPREAD)).astype(int).tolist()))
-    packs = {step: _packs(room, sequences, steps[step]) for step in sorted(heavy | set(spread))}
+    packs = {step: _packs(room, [sequences[i] for i in steps[step]], shared) for step in sorted(heavy | set(spread))}
     worst = largest(room.model, [_rows(pack) for step in packs for pack in packs[step]])
     again = room.recomputed_layers(worst)
     counted = sum((count(pack, window_of(room.model.sizes)) for step in spread for pack in packs[step]), Counts())
@@ -53,10 +54,9 @@ def forecast(room: Room, sequences: Sequence[TokenSequence], steps: Sequence[np.
     return Forecast(len(steps), flops, room.model.training(worst, again), again, room.micro_batch_tokens, share)
 
 
-def _packs(room: Room, sequences: Sequence[TokenSequence], numbers: np.ndarray) -> list[Pack]:
-    chosen = [sequences[i] for i in numbers]
-    groups = plan([s.tokens for s in chosen], room.micro_batch_tokens, pair_cost(room.model.sizes))
-    return [build_pack(chosen, group) for group in groups]
+def _packs(room: Room, chosen: list[TokenSequence], shared: bool) -> list[Pack]:
+    groups = plan([s.tokens for s in chosen], room.micro_batch_tokens, pair_cost(room.model.sizes), shared)
+    return [build_pack(chosen, group, gate=GATE_TOKENS if shared else None) for group in groups]
 
 
 def _rows(pack: Pack) -> Rows:

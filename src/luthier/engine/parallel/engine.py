@@ -81,6 +81,10 @@ class DataParallel:
         """A loss over all sequences together: its value from everybody's log-probabilities, then a step that is linear."""
         if loss.needs != frozenset({"logprobs"}):
             raise EngineRefused("a loss that is not linear may need logprobs alone in several processes", ", ".join(sorted(loss.needs)))
+        if batch.noise is not None:
+            raise EngineRefused(
+                "a loss that is not linear takes no noise in several processes", type(loss).__name__, "train.regularisation"
+            )
         where = [np.flatnonzero(s.weights) for s in batch.sequences]
         number = np.repeat(np.arange(len(where)), [len(w) for w in where])
         weight = np.concatenate([s.weights[w].astype(np.float64) for s, w in zip(batch.sequences, where, strict=True)])
@@ -109,9 +113,9 @@ class DataParallel:
         self._everywhere("replace_gradients", None)
         self._member.engine.replace_gradients(gradients)
 
-    def forecast(self, sequences: Sequence[TokenSequence], steps: Sequence[np.ndarray]) -> Forecast | None:
+    def forecast(self, sequences: Sequence[TokenSequence], steps: Sequence[np.ndarray], shared: bool = True) -> Forecast | None:
         """The peak is of one process, and no more than if it had the whole step."""
-        return self._member.engine.forecast(sequences, steps)
+        return self._member.engine.forecast(sequences, steps, shared)
 
     # reading ------------------------------------------------------------------------------------------------
 

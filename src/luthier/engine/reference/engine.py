@@ -8,7 +8,7 @@ by torch's own modules, else no float64 comparison would mean anything.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from luthier.engine.adapter import AdapterSet
 from luthier.engine.contract import Batch, Completion, Loss, NonFiniteLoss, Progress, Sampling, StepOutput, TargetScores, TokenSequence
+from luthier.engine.noise import TokenNoise, token_noise
 from luthier.engine.objective import check_finite, check_needs, of_means
 from luthier.engine.optim.config import OptimizerConfig
+from luthier.engine.reference.noise import ModelNoise
 from luthier.engine.sampler.job import Job, Window, make_jobs, mask_logits, note_logprobs
 from luthier.engine.sampler.plain import choose_plain, penalised
 from luthier.engine.sampler.stops import WholeStops
@@ -38,6 +40,7 @@ class ReferenceEngine:
         self.refusal: str | None = None
         self.recomputed_layers = 0
         self.micro_batch_tokens: int | None = None
+        self._noise: ModelNoise | None = None
 
     # training -----------------------------------------------------------------------------------------------
 
@@ -67,7 +70,8 @@ class ReferenceEngine:
         counts = [int(np.count_nonzero(batch.sequences[i].weights)) for i in numbers]
         if not any(counts):
             return 0.0
-        scored = [self._logprobs(batch.sequences[i]) for i in numbers]
+        noises = self._noises(batch, numbers)
+        scored = [self._logprobs(batch.sequences[i], noise) for i, noise in zip(numbers, noises, strict=True)]
         logprobs, means = (torch.cat(parts).double() for parts in zip(*scored, strict=True))
         weights = torch.cat([torch.from_numpy(_target_weights(batch.sequences[i])) for i in numbers])
         sequence = np.repeat(numbers, counts)
@@ -80,6 +84,16 @@ class ReferenceEngine:
     def _check_finite(self, value: torch.Tensor, logprobs: torch.Tensor, sequence: np.ndarray) -> None:
         check_finite(value, logprobs, sequence)
 
+    def _noises(self, batch: Batch, numbers: tuple[int, ...]) -> list[TokenNoise | None]:
+        """The noise of each sequence; hooks are put on the model the first time."""
+        if batch.noise is None:
+            return [None] * len(numbers)
+        if self._noise is None:
+            self._noise = ModelNoise(self._model, batch.noise.rates)
+        part = batch.part(numbers)
+        assert part.noise is not None
+        return list(token_noise(part.noise, [s.tokens for s in part.sequences], self._model.get_input_embeddings().embedding_dim))
+
     def optim_step(self, learning_rate: float) -> float:
         return self._adapters.step(learning_rate)
 
@@ -89,7 +103,7 @@ class ReferenceEngine:
     def replace_gradients(self, gradients: dict[str, Any] | None) -> None:
         self._adapters.replace_gradients(gradients)
 
-    def forecast(self, sequences: Any, steps: Any) -> None:
+    def forecast(self, sequences: Any, steps: Any, shared: bool = True) -> None:
         return None
 
     # reading ------------------------------------------------------------------------------------------------
@@ -142,9 +156,10 @@ class ReferenceEngine:
             note_logprobs(raw, chosen, [job], sampling.logprobs)
         return int(chosen[0])
 
-    def _logprobs(self, s: TokenSequence) -> tuple[torch.Tensor, torch.Tensor]:
+    def _logprobs(self, s: TokenSequence, noise: TokenNoise | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probabilities of the targets of one sequence, and their means over the vocabulary, [num_targets], with a graph."""
-        logits, token = self._target_logits(s)
+        with nullcontext() if self._noise is None else self._noise.on(noise):
+            logits, token = self._target_logits(s)
         logprobs = torch.log_softmax(logits, -1)
         return logprobs[torch.arange(len(token)), token], logprobs.mean(-1)
 

@@ -69,6 +69,12 @@ def merge(sequences: Sequence[np.ndarray], skip: int = 0, gate: int = GATE_TOKEN
     return _ordered(*grown.gated(gate), num_sequences=len(sequences))
 
 
+def separate(sequences: Sequence[np.ndarray]) -> Tree:
+    """The same without any sharing: a root for each sequence."""
+    number, length = np.arange(len(sequences), dtype=np.int64), np.array([len(s) for s in sequences], dtype=np.int64)
+    return Tree(np.full_like(number, -1), np.zeros_like(number), length, number, number)
+
+
 class _Grown:
     """The tree while it grows along the sorted sequences (its root, node 0, is the shared prefix or nothing)."""
 

@@ -7,12 +7,13 @@ sequence), because a row that branches predicts several next tokens, and a share
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from luthier.engine.contract import TokenSequence
-from luthier.engine.trees.merge import GATE_TOKENS, Tree, merge
+from luthier.engine.noise import TokenNoise
+from luthier.engine.trees.merge import GATE_TOKENS, Tree, merge, separate
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +36,7 @@ class Pack:
 
     tokens, positions: int64 [T]. nodes: int64 [N, 3] (first row, row after the node, row after its last descendant),
     depth first, so that a node's descendants are contiguous after it. skip: depth of the first rows.
-    ends: int64 [num_sequences], the row of each sequence's last computed token, in the order given.
+    ends: int64 [num_sequences], the row of each sequence's last computed token, in the order given. noise: of each row, or None.
     """
 
     tokens: np.ndarray
@@ -45,6 +46,7 @@ class Pack:
     ends: np.ndarray
     tree: Tree
     as_if_separate: int
+    noise: TokenNoise | None = None
 
     @property
     def num_rows(self) -> int:
@@ -55,16 +57,24 @@ class Pack:
         return _rows(self.tree, self.nodes[:, 0], np.full(len(depths), self.tree.leaf[member]), depths)
 
 
-def build_pack(sequences: Sequence[TokenSequence], numbers: Sequence[int], skip: int = 0, gate: int = GATE_TOKENS) -> Pack:
+def build_pack(sequences: Sequence[TokenSequence], numbers: Sequence[int], skip: int = 0, gate: int | None = GATE_TOKENS) -> Pack:
     """Pack what the targets of the sequences at `numbers` of the list depend on: the tokens before each last target.
 
     `skip` leading tokens, shared by all of them, are left out (their keys and values come from a cache);
-    targets predicted from those rows are left out too.
+    targets predicted from those rows are left out too. gate: see `merge`; None to share nothing.
     """
     chosen = [sequences[i] for i in numbers]
     lengths = [max(int(np.flatnonzero(s.weights)[-1]) if np.any(s.weights) else 0, skip + 1) for s in chosen]
     inputs = [s.tokens[:n] for s, n in zip(chosen, lengths, strict=True)]
     return _pack(chosen, inputs, np.asarray(numbers, dtype=np.int64), skip, gate)
+
+
+def build_noisy_pack(sequences: Sequence[TokenSequence], numbers: Sequence[int], noise: Sequence[TokenNoise], shared: bool) -> Pack:
+    """As `build_pack`, with the noise of each sequence's tokens. shared: they may share rows, which then have the same noise."""
+    pack = build_pack(sequences, numbers, gate=GATE_TOKENS if shared else None)
+    at = [(noise[numbers[s]], slice(a, b)) for s, a, b in zip(pack.tree.source, pack.tree.start, pack.tree.end, strict=True)]
+    keys, reach = np.concatenate([n.keys[part] for n, part in at]), np.concatenate([n.reach[part] for n, part in at])
+    return replace(pack, noise=replace(noise[0], keys=keys, reach=reach))
 
 
 def build_full_pack(sequences: Sequence[np.ndarray], numbers: Sequence[int], skip: int = 0, gate: int = GATE_TOKENS) -> Pack:
@@ -74,8 +84,8 @@ def build_full_pack(sequences: Sequence[np.ndarray], numbers: Sequence[int], ski
     return _pack(chosen, inputs, np.asarray(numbers, dtype=np.int64), skip, gate)
 
 
-def _pack(chosen: list[TokenSequence], inputs: list[np.ndarray], numbers: np.ndarray, skip: int, gate: int) -> Pack:
-    tree = merge(inputs, skip, gate)
+def _pack(chosen: list[TokenSequence], inputs: list[np.ndarray], numbers: np.ndarray, skip: int, gate: int | None) -> Pack:
+    tree = separate(inputs) if gate is None else merge(inputs, skip, gate)
     lengths = tree.end - tree.start
     first = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     tokens = np.concatenate([inputs[s][a:b] for s, a, b in zip(tree.source, tree.start, tree.end, strict=True)]).astype(np.int64)

@@ -21,14 +21,18 @@ PLANNING = "luthier: planning"
 """Name under which a profile shows the time that plans and packs take."""
 
 
-def plan(sequences: Sequence[np.ndarray], budget_tokens: int, pair_cost: float = 0.0) -> list[list[int]]:
+def plan(sequences: Sequence[np.ndarray], budget_tokens: int, pair_cost: float = 0.0, shared: bool = True) -> list[list[int]]:
     """Split a list into micro-batches of at most `budget_tokens` unique tokens (one sequence may exceed it alone).
 
     As few as the budget allows, then of even work where that shares no less, the one of most unique tokens first, so that
     what does not fit the memory shows at once. pair_cost: work of one (row, key) pair of attention, in units of a row's linear layers.
-    sequences: token ids, int [N] each. Returns the positions in `sequences` of each micro-batch; each position appears exactly once.
+    sequences: token ids, int [N] each. shared: prefixes are computed once.
+
+    Returns the positions in `sequences` of each micro-batch; each position appears exactly once.
     """
     order, overlap = sorted_with_overlap(sequences)
+    if not shared:
+        overlap = np.zeros_like(overlap)
     line = _Line(np.array([len(sequences[i]) for i in order], dtype=np.int64), overlap, pair_cost)
     cuts = line.cuts(budget_tokens, np.inf)
     if len(cuts) > 1:

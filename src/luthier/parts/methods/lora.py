@@ -24,6 +24,10 @@ class LoRA(Config):
     targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
     rslora: bool = Field(default=False, description="scale by alpha / sqrt(rank) instead")
 
+    dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the input of A that is zero in training, drawn anew for each token"
+    )
+
     @field_validator("targets")
     @classmethod
     def _some_targets(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from luthier.core.errors import UserError
 from luthier.core.events import Metric, Note, Progress
 from luthier.core.files import fsync_path, write_atomic
 from luthier.core.stage import Context
-from luthier.engine.contract import Batch, Engine, Loss, NonFiniteLoss, TokenSequence
+from luthier.engine.contract import Batch, Engine, Loss, Noise, NonFiniteLoss, TokenSequence
 from luthier.engine.optim.schedules import factor
 from luthier.stages.train.recipe import Recipe
 
@@ -73,6 +73,15 @@ def rows_of_step(step: int, num_rows: int, recipe: Recipe) -> np.ndarray:
     epoch, at = divmod(step, per_epoch)
     order = np.random.default_rng([recipe.seed, epoch]).permutation(num_rows)
     return order[at * recipe.batch_size : (at + 1) * recipe.batch_size]
+
+
+def batch_of_step(step: int, sequences: Sequence[TokenSequence], recipe: Recipe) -> tuple[np.ndarray, Batch]:
+    """The row numbers of optimiser step `step` (from 0), and their sequences with weights and noise."""
+    picked, rates = rows_of_step(step, len(sequences), recipe), recipe.noise_rates()
+    chosen = tuple(sequences[i] for i in picked)
+    epoch = step // recipe.steps_per_epoch(len(sequences))
+    noise = Noise(rates, recipe.seed, epoch, tuple(int(i) for i in picked)) if rates else None
+    return picked, replace(whole_step(chosen), noise=noise)
 
 
 def rows_of_run(num_rows: int, recipe: Recipe) -> list[np.ndarray]:
@@ -161,12 +170,11 @@ def _is_kept(line: dict[str, Any], done: Progressed) -> bool:
 
 
 def _one_step(engine: Engine, rows: Rows, loss: Loss, recipe: Recipe, done: Progressed, total: int, ctx: Context) -> Progressed:
-    picked = rows_of_step(done.step, len(rows.sequences), recipe)
-    sequences = tuple(rows.sequences[i] for i in picked)
+    picked, batch = batch_of_step(done.step, rows.sequences, recipe)
     step = done.step + 1
     learning_rate = recipe.learning_rate * factor(recipe.schedule, done.step, total)
     try:
-        out = engine.forward_backward(whole_step(sequences), loss)
+        out = engine.forward_backward(batch, loss)
         norm = engine.optim_step(learning_rate)
     except NonFiniteLoss as err:
         raise _diverged(err, step, [rows.keys[picked[i]] for i in err.sequences or range(len(picked))]) from err

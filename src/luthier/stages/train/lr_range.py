@@ -18,7 +18,7 @@ from luthier.core.errors import UserError
 from luthier.core.execution import Execution
 from luthier.core.stage import Built
 from luthier.engine.contract import Batch, Engine, Loss, NonFiniteLoss
-from luthier.stages.train.loop import rows_of_step
+from luthier.stages.train.loop import batch_of_step
 from luthier.stages.train.ranges import rate_range
 from luthier.stages.train.recipe import Recipe
 
@@ -61,8 +61,7 @@ def sweep_of(base: BaseModel, prepared: Built[Prepared], recipe: Recipe, executi
     sequences = read_prepared(prepared.path, "train").sequences
 
     def batch(step: int) -> Batch:
-        rows = tuple(sequences[i] for i in rows_of_step(step, len(sequences), recipe))
-        return Batch(rows, float(np.sum([s.weights.sum() for s in rows])))
+        return batch_of_step(step, sequences, recipe)[1]
 
     low, high = limits(recipe)
     return sweep(engine, batch, recipe.loss(), rates_between(low, high, num_steps), told)

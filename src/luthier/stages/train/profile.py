@@ -9,14 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from luthier.core.artifacts import BaseModel, Prepared
 from luthier.core.errors import UserError
 from luthier.core.execution import Execution
 from luthier.core.stage import Built
 from luthier.engine.contract import Batch
-from luthier.stages.train.loop import rows_of_step
+from luthier.stages.train.loop import batch_of_step
 from luthier.stages.train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -40,8 +38,7 @@ def profile_training(
     sequences = read_prepared(prepared.path, "train").sequences
 
     def batch(step: int) -> Batch:
-        rows = tuple(sequences[i] for i in rows_of_step(step, len(sequences), recipe))
-        return Batch(rows, float(np.sum([s.weights.sum() for s in rows])))
+        return batch_of_step(step, sequences, recipe)[1]
 
     sizes = read_dimensions(model)
     trains = Trains.lora(spec.rank, spec.targets, sizes.family)

@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from luthier.core.config import Config
+from luthier.engine.contract import NoiseRates
 from luthier.engine.optim.config import AdamW, OptimizerConfig, Schedule
 from luthier.parts.losses.sft import SFT
 from luthier.parts.methods.lora import LoRA
@@ -65,6 +66,16 @@ class Recipe(Config):
     def loss(self) -> SFT:
         """The loss of the training rows; watched figures are of plain log-probabilities."""
         return SFT(label_smoothing=self.regularisation.label_smoothing)
+
+    def noise_rates(self) -> NoiseRates:
+        """What noise the run trains under; false when none."""
+        r = self.regularisation
+        return NoiseRates(r.dropout, getattr(self.method, "dropout", 0.0), r.neftune_alpha, r.shared_masks)
+
+    @property
+    def shares_prefixes(self) -> bool:
+        """Whether rows that start alike are computed as one as far as they are alike."""
+        return not self.noise_rates() or self.regularisation.shared_masks
 
     def evaluation_steps(self, total: int) -> tuple[int, ...]:
         """The optimiser steps after which the model is evaluated, the last step included."""

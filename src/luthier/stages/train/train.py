@@ -146,7 +146,7 @@ def _warn(engine: Engine, recipe: Recipe, ctx: Context) -> None:
 
 def _foresee(engine: Engine, rows: Rows, recipe: Recipe, ctx: Context) -> Forecast | None:
     """Look over every step's rows before the first: the worst one must fit. Says what was chosen."""
-    found = engine.forecast(rows.sequences, rows_of_run(len(rows.sequences), recipe))
+    found = engine.forecast(rows.sequences, rows_of_run(len(rows.sequences), recipe), recipe.shares_prefixes)
     if found is not None:
         each = f" of each of {ctx.execution.nproc} processes" if ctx.execution.nproc > 1 else ""
         again = f", {found.recomputed_layers} layers computed again in the worst step" if found.recomputed_layers else ""

@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from luthier.core.errors import LuthierError, UserError
 from luthier.engine.harness import LuthierLM
+from toy_models import make_toy_base
 
 WORDS = re.findall(r"\w+", "my card was stolen yesterday please block it now how do I top up my account the exchange rate is wrong")
 
@@ -64,6 +65,14 @@ def test_loglikelihoods_are_those_of_the_hf_backend(toy: tuple[HFLM, LuthierLM])
         if context:
             assert ours._encode_pair(context, continuation) == theirs._encode_pair(context, continuation)
     requests = asked("loglikelihood", *pairs())
+    assert_same(ours.loglikelihood(requests, disable_tqdm=True), theirs.loglikelihood(requests, disable_tqdm=True))
+
+
+def test_a_model_of_the_generic_engine_is_scored_as_the_hf_backend_scores_it(tmp_path: Path) -> None:
+    folder = make_toy_base(tmp_path / "gpt2", arch="gpt2")
+    ours, theirs = LuthierLM(str(folder)), hf(folder)
+    assert ours.max_length == theirs.max_length
+    requests = asked("loglikelihood", *pairs()[:6])
     assert_same(ours.loglikelihood(requests, disable_tqdm=True), theirs.loglikelihood(requests, disable_tqdm=True))
 
 

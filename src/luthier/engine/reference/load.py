@@ -75,7 +75,7 @@ def _check_causal(model: Any, where: str) -> None:
     """Raises EngineRefused for a model whose rows see later tokens: an encoder that transformers also loads as a decoder."""
     ids = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 5]]) % model.config.vocab_size
     first, second = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits[:, :3].double()
-    if not torch.allclose(first, second, rtol=1e-3, atol=1e-3 * float(first.abs().max())):
+    if not torch.allclose(first, second, rtol=1e-3, atol=1e-3 * float(first.nan_to_num().abs().max()), equal_nan=True):
         raise EngineRefused("a decoder is wanted: each token may depend on those before it alone", model.config.model_type, where, SERVED)
 
 

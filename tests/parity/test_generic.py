@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from test_gradients import PairLoss
 from hard_batches import BATCHES, as_batch, deep_tree
 from luthier.core.errors import EngineRefused, UserError
 from luthier.core.execution import Execution
-from luthier.engine.contract import Batch, Sampling, TokenSequence
+from luthier.engine.contract import Batch, Noise, NoiseRates, Sampling, TokenSequence
 from luthier.engine.generic import head
 from luthier.engine.generic.packed import PackedModel, check_windows
 from luthier.engine.kernels import head as kernel
@@ -66,6 +67,22 @@ def test_micro_batches_change_nothing(toy_folder: Any, engines: Engines, loss: A
     if loss.linear:
         generic.forward_backward(Batch(given.sequences[6:], given.normaliser), loss)
     assert max(relative_errors(generic.gradients(), reference.gradients()).values()) < LIMIT
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("family", ["gpt_neox", "olmo2"])
+def test_noise_is_of_tokens_and_not_of_packs(toy_folder: Any, family: str, shared: bool) -> None:
+    """LoRA dropout and embedding noise (and dropout, where layers are named as in Llama) against one sequence at a time."""
+    rates = NoiseRates(dropout=0.1 if family == "olmo2" else 0.0, lora=0.2, embedding=0.0 if shared else 5.0, shared_masks=shared)
+    given = as_batch(deep_tree())
+    noisy = replace(given, noise=Noise(rates, 3, 1, tuple(range(len(given.sequences)))))
+    reference, generic = (toy_engine(toy_folder(family), kind, SPEC, budget=300) for kind in ("reference", "generic"))
+    slow, quick = reference.forward_backward(noisy, SFT()), generic.forward_backward(noisy, SFT())
+    assert quick.loss == pytest.approx(slow.loss, rel=1e-12)
+    assert max(relative_errors(generic.gradients(), reference.gradients()).values()) < LIMIT
+    plain = toy_engine(toy_folder(family), "generic", SPEC).forward_backward(given, SFT())
+    assert abs(plain.loss - quick.loss) > 1e-3
+    assert generic.logprobs(deep_tree())[0] == pytest.approx(reference.logprobs(deep_tree())[0], abs=1e-11)
 
 
 @pytest.mark.parametrize("family", ["gpt2", "falcon"])

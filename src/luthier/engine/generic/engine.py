@@ -7,6 +7,7 @@ gradients; only packing, attention between branches and the output layer are our
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ from luthier.engine.contract import Batch, Completion, Loss, NonFiniteLoss, Prog
 from luthier.engine.generic.head import Wanted, gradient, scores
 from luthier.engine.generic.packed import PackedModel
 from luthier.engine.generic.sample import generate
+from luthier.engine.noise import token_noise
 from luthier.engine.objective import check_finite, check_needs, differentiate, linear_coefficients
 from luthier.engine.optim.config import OptimizerConfig
+from luthier.engine.reference.noise import ModelNoise
 from luthier.engine.sampler.job import Window
 from luthier.engine.text.tokenizer import TextTokenizer
-from luthier.engine.trees.pack import Pack, build_full_pack, build_pack
+from luthier.engine.trees.pack import Pack, build_full_pack, build_noisy_pack, build_pack
 from luthier.engine.trees.planner import PLANNING, check_sequences, plan
 
 
@@ -45,6 +48,7 @@ class GenericEngine:
         self._packed, self._adapters, self._limits = packed, adapters, limits
         self.num_trainable = adapters.num_trainable
         self.refusal: str | None = None
+        self._noise: ModelNoise | None = None
         self.micro_batch_tokens: int | None = limits.budget
         self.recomputed_layers = 0
 
@@ -59,7 +63,7 @@ class GenericEngine:
     def forward_backward(self, batch: Batch, loss: Loss) -> StepOutput:
         check_needs(loss)
         self._check(batch.sequences)
-        packs = self._packs(batch.sequences)
+        packs = self._packs(batch)
         self._adapters.ensure_gradients()
         try:
             total = self._linear(packs, batch, loss) if loss.linear else self._together(packs, batch, loss)
@@ -69,10 +73,23 @@ class GenericEngine:
         num_targets = sum(len(p.targets.row) for p in packs)
         return StepOutput(total, num_targets, sum(p.num_rows for p in packs), sum(p.as_if_separate for p in packs))
 
-    def _packs(self, sequences: Sequence[TokenSequence]) -> list[Pack]:
+    def _packs(self, batch: Batch) -> list[Pack]:
+        """The micro-batches of a step. With noise, rows are shared only where it says that one mask is for all who share."""
+        tokens, noise = [s.tokens for s in batch.sequences], batch.noise
+        shared = noise is None or noise.rates.shared_masks
         with torch.profiler.record_function(PLANNING):
-            groups = plan([s.tokens for s in sequences], self._limits.budget)
-            return [build_pack(sequences, group) for group in groups]
+            groups = plan(tokens, self._limits.budget, shared=shared)
+            if noise is None:
+                return [build_pack(batch.sequences, group) for group in groups]
+            if self._noise is None:
+                self._noise = ModelNoise(self._packed.model, noise.rates)
+            of_tokens = token_noise(noise, tokens, self._packed.model.get_input_embeddings().embedding_dim)
+            return [build_noisy_pack(batch.sequences, group, of_tokens, shared) for group in groups]
+
+    def _hidden(self, pack: Pack) -> torch.Tensor:
+        """Rows after the final norm, [T, hidden], with the noise of the pack."""
+        with nullcontext() if self._noise is None else self._noise.on(pack.noise):
+            return self._packed.hidden(pack)
 
     def _linear(self, packs: list[Pack], batch: Batch, loss: Loss) -> float:
         weights = [linear_coefficients(loss, pack.targets.weight, batch.normaliser) for pack in packs]
@@ -96,7 +113,7 @@ class GenericEngine:
         """Forward and backward of one pack; returns sum(coefficient * -logprob) + sum(of_mean * -mean_logprob)."""
         needed, wanted, order = self._wanted(pack)
         with torch.enable_grad():
-            hidden = self._packed.hidden(pack)[needed]
+            hidden = self._hidden(pack)[needed]
         c, m = coefficient[order], None if of_mean is None else of_mean[order]
         low = None if m is None else m.to(hidden.dtype)
         logprobs, means, d_hidden = gradient(self._packed.logits, hidden, wanted, c.to(hidden.dtype), low)
@@ -124,7 +141,7 @@ class GenericEngine:
     def replace_gradients(self, gradients: dict[str, Any] | None) -> None:
         self._adapters.replace_gradients(gradients)
 
-    def forecast(self, sequences: Any, steps: Any) -> None:
+    def forecast(self, sequences: Any, steps: Any, shared: bool = True) -> None:
         return None
 
     # reading ------------------------------------------------------------------------------------------------
@@ -153,7 +170,7 @@ class GenericEngine:
         if not len(pack.targets.row):
             return torch.zeros(0, dtype=self._packed.dtype), torch.zeros(0, dtype=torch.bool)
         needed, wanted, order = self._wanted(pack)
-        found = scores(self._packed.logits, self._packed.hidden(pack)[needed], wanted)
+        found = scores(self._packed.logits, self._hidden(pack)[needed], wanted)
         back = torch.argsort(order)
         return found[0][back], found[1][back]
 

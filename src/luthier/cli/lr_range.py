@@ -30,8 +30,6 @@ def show(found: RangeTest, json: bool) -> None:
     every = max(1, len(sweep.rates) // _LINES)
     rows = [(f"{sweep.rates[i]:.2g}", f"{sweep.losses[i]:.4f}", f"{sweep.smoothed[i]:.4f}") for i in range(0, len(sweep.rates), every)]
     print_table("loss while the learning rate grows", ("rate", "loss", "smoothed"), rows)
-    if sweep.diverged is not None:
-        say(f"the loss blew up at a rate of {sweep.diverged:.2g}; the sweep ended there")
     say(advice(found))
     say(f"plot: {os.path.relpath(found.folder / PLOT)}; figures: {os.path.relpath(found.folder / FIGURES)}")
 
@@ -41,8 +39,10 @@ def advice(found: RangeTest) -> str:
     at = found.sweep.suggested
     if at is None:
         return "the loss fell at no rate: look at the rows with `luthier data show`, or sweep more steps"
-    times = found.current / at
-    if 1 / 3 <= times <= 3:
-        return f"the loss falls most steeply at a rate of {at:.2g}; train.learning_rate {found.current:g} is near it"
-    words = f"{times:.3g} times that" if times > 1 else f"a {1 / times:.3g}th of that"
-    return f"the loss falls most steeply at a rate of {at:.2g}; train.learning_rate {found.current:g} is {words}: try {at:.1g}"
+    top = max(3 * at, (found.sweep.diverged or found.sweep.rates[-1]) / 10)
+    words = f"the loss falls most steeply at a rate of {at:.2g}"
+    if found.sweep.diverged is not None:
+        words += f" and blew up at {found.sweep.diverged:.2g}"
+    if at / 3 <= found.current <= top:
+        return f"{words}; train.learning_rate {found.current:g} is between {at / 3:.1g} and {top:.1g}, where rates are worth trying"
+    return f"{words}; train.learning_rate {found.current:g} is outside {at / 3:.1g} to {top:.1g}: try {at:.1g}"

@@ -104,10 +104,18 @@ def test_no_descent_gives_no_rate() -> None:
 
 
 @pytest.mark.parametrize(
-    ("current", "said"), [(1e-3, "is near it"), (0.5, "500 times that: try 0.001"), (1e-5, "a 100th of that: try 0.001")]
+    ("current", "said"),
+    [
+        (1e-3, "is between 0.0003 and 0.05, where rates are worth trying"),
+        (0.03, "where rates are worth trying"),
+        (0.2, "is outside 0.0003 to 0.05: try 0.001"),
+        (1e-5, "is outside 0.0003 to 0.05: try 0.001"),
+    ],
 )
 def test_the_suggestion_is_put_beside_the_own_rate(current: float, said: str) -> None:
-    assert said in advice(RangeTest(Sweep((), (), (), 1e-3, None), current, None, Path()))
+    words = advice(RangeTest(Sweep((1e-4, 0.5), (), (), 1e-3, 0.5), current, None, Path()))
+    assert said in words
+    assert "steeply at a rate of 0.001 and blew up at 0.5" in words
 
 
 def test_the_range_follows_the_method() -> None:

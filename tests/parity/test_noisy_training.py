@@ -58,6 +58,23 @@ def test_every_gradient_equals_the_reference(toy_folder: Any, family: str, batch
     assert plain.forward_backward(replace(given, noise=None), SFT()).loss != pytest.approx(slow.loss, rel=1e-6)
 
 
+@pytest.mark.parametrize(("family", "rates"), [("gpt2", "lora"), ("gpt2", "embedding"), ("llama", "all"), ("llama", "shared")])
+def test_the_generic_engine_equals_the_reference(toy_folder: Any, family: str, rates: str) -> None:
+    reference, generic = (toy_engine(toy_folder(family), kind, SPEC) for kind in ("reference", "generic"))
+    given = noisy(as_batch(deep_tree()), RATES[rates])
+    slow, quick = reference.forward_backward(given, SFT()), generic.forward_backward(given, SFT())
+    assert quick.loss == pytest.approx(slow.loss, rel=1e-12)
+    assert max(relative_errors(generic.gradients(), reference.gradients()).values()) < LIMIT
+    bent = [engine.forward_backward(given, Bent()).loss for engine in (reference, generic)]
+    assert bent[1] == pytest.approx(bent[0], rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["generic", "reference"])
+def test_dropout_without_a_place_for_it_is_refused(toy_folder: Any, kind: str) -> None:
+    with pytest.raises(EngineRefused, match="layers with self_attn and mlp, got gpt2"):
+        toy_engine(toy_folder("gpt2"), kind, SPEC).forward_backward(noisy(as_batch(deep_tree()), RATES["dropout"]), SFT())
+
+
 class Bent:
     """A loss that is not linear."""
 

@@ -23,12 +23,12 @@ from luthier.engine.memory.flops import pair_cost
 from luthier.engine.memory.forecast import Forecast, forecast
 from luthier.engine.memory.model import rows_of
 from luthier.engine.memory.room import Room
-from luthier.engine.noise import token_noise
 from luthier.engine.objective import check_finite, check_needs, differentiate, linear_coefficients
 from luthier.engine.optim.config import OptimizerConfig
 from luthier.engine.sampler.generate import generate
 from luthier.engine.text.tokenizer import TextTokenizer
-from luthier.engine.trees.pack import Pack, build_full_pack, build_noisy_pack, build_pack
+from luthier.engine.trees.micro_batches import micro_batches
+from luthier.engine.trees.pack import Pack, build_full_pack
 from luthier.engine.trees.planner import PLANNING, check_sequences, plan
 
 
@@ -70,7 +70,7 @@ class FastEngine:
         check_needs(loss)
         self._check(batch.sequences)
         with torch.profiler.record_function(PLANNING):
-            packs = self._packs(batch)
+            packs = micro_batches(batch, self._budget, self._decoder.arch.hidden, self._pair_cost)
         self._adapters.ensure_gradients()
         coefficients = None if loss.linear else self._coefficients(packs, batch, loss)
         total = 0.0 if coefficients is None else coefficients[0]
@@ -84,16 +84,6 @@ class FastEngine:
         return StepOutput(
             total, sum(len(p.targets.row) for p in packs), sum(p.num_rows for p in packs), sum(p.as_if_separate for p in packs)
         )
-
-    def _packs(self, batch: Batch) -> list[Pack]:
-        """The micro-batches of a step. With noise, rows are shared only where it says that one mask is for all who share."""
-        tokens, noise = [s.tokens for s in batch.sequences], batch.noise
-        shared = noise is None or noise.rates.shared_masks
-        groups = plan(tokens, self._budget, self._pair_cost, shared)
-        if noise is None:
-            return [build_pack(batch.sequences, group) for group in groups]
-        of_tokens = token_noise(noise, tokens, self._decoder.arch.hidden)
-        return [build_noisy_pack(batch.sequences, group, of_tokens, shared) for group in groups]
 
     def _accumulate(self, pack: Pack, coefficient: torch.Tensor, of_mean: torch.Tensor | None = None) -> float:
         """Forward and backward of one pack; returns sum(coefficient * -logprob) + sum(of_mean * -mean_logprob)."""

@@ -20,13 +20,13 @@ from luthier.engine.contract import Batch, Completion, Loss, NonFiniteLoss, Prog
 from luthier.engine.generic.head import Wanted, gradient, scores
 from luthier.engine.generic.packed import PackedModel
 from luthier.engine.generic.sample import generate
-from luthier.engine.noise import token_noise
 from luthier.engine.objective import check_finite, check_needs, differentiate, linear_coefficients
 from luthier.engine.optim.config import OptimizerConfig
 from luthier.engine.reference.noise import ModelNoise
 from luthier.engine.sampler.job import Window
 from luthier.engine.text.tokenizer import TextTokenizer
-from luthier.engine.trees.pack import Pack, build_full_pack, build_noisy_pack, build_pack
+from luthier.engine.trees.micro_batches import micro_batches
+from luthier.engine.trees.pack import Pack, build_full_pack, build_pack
 from luthier.engine.trees.planner import PLANNING, check_sequences, plan
 
 
@@ -74,17 +74,11 @@ class GenericEngine:
         return StepOutput(total, num_targets, sum(p.num_rows for p in packs), sum(p.as_if_separate for p in packs))
 
     def _packs(self, batch: Batch) -> list[Pack]:
-        """The micro-batches of a step. With noise, rows are shared only where it says that one mask is for all who share."""
-        tokens, noise = [s.tokens for s in batch.sequences], batch.noise
-        shared = noise is None or noise.rates.shared_masks
+        """The micro-batches of a step; hooks for their noise are put on the model the first time."""
+        if batch.noise is not None and self._noise is None:
+            self._noise = ModelNoise(self._packed.model, batch.noise.rates)
         with torch.profiler.record_function(PLANNING):
-            groups = plan(tokens, self._limits.budget, shared=shared)
-            if noise is None:
-                return [build_pack(batch.sequences, group) for group in groups]
-            if self._noise is None:
-                self._noise = ModelNoise(self._packed.model, noise.rates)
-            of_tokens = token_noise(noise, tokens, self._packed.model.get_input_embeddings().embedding_dim)
-            return [build_noisy_pack(batch.sequences, group, of_tokens, shared) for group in groups]
+            return micro_batches(batch, self._limits.budget, self._packed.model.get_input_embeddings().embedding_dim)
 
     def _hidden(self, pack: Pack) -> torch.Tensor:
         """Rows after the final norm, [T, hidden], with the noise of the pack."""

@@ -131,3 +131,9 @@ def start(folder: Path, *args: str) -> subprocess.Popen[str]:
     out = (folder / "out.txt").open("w", encoding="utf-8")
     with out:
         return subprocess.Popen(command(*args), cwd=folder, env=environment(), stdout=out, stderr=subprocess.STDOUT, text=True)
+
+
+def write_rows(folder: Path, rows: list[dict[str, Any]]) -> None:
+    """Write `rows.jsonl` into a new folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

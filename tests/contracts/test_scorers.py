@@ -14,8 +14,9 @@ from luthier.core.records import Example, Message, Source
 from luthier.parts.scorers import Score, Scorer, known_scorers, load
 from luthier.parts.scorers.summary import estimate, judge_scores
 
-KINDS = sorted(set(known_scorers()) - {"custom"})
+KINDS = sorted(kind for kind, cls in known_scorers().items() if kind != "custom" and cls.higher_is_better)
 JSON_KINDS = {"entity_f1", "valid_json"}
+NUMBER_KINDS = {"pearson", "spearman"}
 
 
 def _example(answer: str, label: str | None = None) -> Example:
@@ -26,6 +27,10 @@ def _rows(kind: str) -> list[Example]:
     if kind in JSON_KINDS:
         berlin = '[{"text": "Berlin", "type": "location"}]'
         return [_example(berlin), _example("[]"), _example('[{"text": "Ada", "type": "person"}, {"text": "Rome", "type": "location"}]')]
+    if kind in NUMBER_KINDS:
+        return [_example("4"), _example("3"), _example("-2")]
+    if kind == "multi_label_f1":
+        return [_example('["late"]'), _example('["late", "lost"]'), _example('["rude"]')]
     return [_example(label, label) for label in ("card_lost", "top_up", "exchange_rate")]
 
 

@@ -18,3 +18,11 @@ def roomy_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         body = json.loads((folder / name).read_text())
         (folder / name).write_text(json.dumps({**body, key: 8192}))
     return folder
+
+
+@pytest.fixture(scope="session")
+def toy_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random two-layer BERT."""
+    from toy_encoders import make_toy_encoder
+
+    return make_toy_encoder(tmp_path_factory.mktemp("toy") / "encoder")

@@ -42,12 +42,16 @@ def test_an_example_validates(file: str) -> None:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_an_example_runs_at_toy_scale(file: str, tmp_path: Path, roomy_base: Path) -> None:
+def test_an_example_runs_at_toy_scale(file: str, tmp_path: Path, roomy_base: Path, toy_encoder: Path) -> None:
     shutil.copytree((REPO / file).parent, tmp_path / "project", ignore=shutil.ignore_patterns(".luthier"))
     path = tmp_path / "project" / Path(file).name
-    shown = yaml.safe_load(path.read_text())["evaluate"]["baselines"][:1]
+    data = yaml.safe_load(path.read_text())
     decoding = ("evaluate.decoding.max_new_tokens=4",) if "extraction" in file else ()
-    overrides = (*SMALL, *decoding, f"base={roomy_base}", f"evaluate.baselines={json.dumps(shown)}")
+    if data["base"] == "minilm-l6":
+        base = (f"base={toy_encoder}",)
+    else:
+        base = (f"base={roomy_base}", f"evaluate.baselines={json.dumps(data['evaluate']['baselines'][:1])}")
+    overrides = (*SMALL, *decoding, *base)
     outcome = run(Workspace.open(path, overrides), RunOptions(ignore, lambda: False))
     assert outcome.report.verdict.num_rows == 12
     assert (outcome.folder / "report.html").stat().st_size > 10_000

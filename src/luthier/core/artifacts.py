@@ -6,7 +6,7 @@ without knowing who makes it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from luthier.core.stage import Artifact
 
@@ -22,15 +22,20 @@ class BaseModel(Artifact):
     context_length: int
     licence: str
     source: str
+    kind: Literal["decoder", "encoder", "seq2seq"] = "decoder"
 
 
 class Dataset(Artifact):
-    """Rows in JSONL files by split (`any`, `train`, `validation`, `test`), with `ledger.jsonl` beside them."""
+    """Rows in JSONL files by split (`any`, `train`, `validation`, `test`), with `ledger.jsonl` beside them.
+
+    answers: the form of a row's answer: text (one of `labels` when there are any), a JSON list of labels, or a number.
+    """
 
     kind: str
     files: dict[str, str]
     counts: dict[str, int]
     labels: tuple[str, ...] = ()
+    answers: Literal["text", "labels", "number"] = "text"
     ledger: dict[str, int] = {}
     findings: int = 0
 

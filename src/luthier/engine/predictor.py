@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from luthier.core.errors import UserError
 from luthier.core.records import Example, Message
 from luthier.engine.contract import Engine, Progress, Sampling, TokenSequence
 from luthier.engine.decoding import Decoding
-from luthier.engine.text.renderer import Renderer
+from luthier.engine.text.load import AnyRenderer
 
 Tools = tuple[dict[str, Any], ...]
 """The tools that a row declares, as its template sees them."""
@@ -25,11 +25,15 @@ Tools = tuple[dict[str, Any], ...]
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One answer. `label_logprobs`: log-probability of each choice given the prompt (labels decoding only)."""
+    """One answer. `label_logprobs`: log-probability of each choice given the prompt (one label of several).
+
+    label_probabilities: of each label alone, where an answer is any number of labels.
+    """
 
     text: str
     finish: str
     label_logprobs: tuple[float, ...] = ()
+    label_probabilities: tuple[float, ...] = ()
 
     @property
     def margin(self) -> float | None:
@@ -38,6 +42,20 @@ class Output:
             return None
         top = sorted(self.label_logprobs)[-2:]
         return top[1] - top[0]
+
+
+class Answerer(Protocol):
+    """Gives one answer for each prompt, and the loss on rows with answers."""
+
+    def predict(
+        self, prompts: Sequence[tuple[Message, ...]], progress: Progress | None = None, tools: Sequence[Tools] | None = None
+    ) -> list[Output]:
+        """One output for each prompt (the messages before the wanted answer). tools: those of each prompt's row."""
+        ...
+
+    def mean_nll(self, examples: Sequence[Example], progress: Progress | None = None) -> float:
+        """The mean loss of the trained tokens of `examples`."""
+        ...
 
 
 def target_sequence(prompt: np.ndarray, completion: np.ndarray) -> TokenSequence:
@@ -51,7 +69,7 @@ class Predictor:
     """Answers prompts with one engine and one renderer. `choices` are the label texts for labels decoding."""
 
     engine: Engine
-    renderer: Renderer
+    renderer: AnyRenderer
     decoding: Decoding
     choices: tuple[str, ...] = ()
 

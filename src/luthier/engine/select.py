@@ -11,12 +11,13 @@ from typing import Literal
 
 import torch
 
-from luthier.core.errors import EngineRefused
+from luthier.core.errors import EngineRefused, UserError
 from luthier.core.execution import Execution
 from luthier.engine.contract import Engine
 from luthier.engine.fast.load import load_fast
 from luthier.engine.generic.load import load_generic
 from luthier.engine.methods.lora import LoRASpec, load_adapter
+from luthier.engine.models.kinds import WORDS, folder_kind
 from luthier.engine.reference.load import load_reference
 
 Dtype = Literal["float32", "float64", "bfloat16"]
@@ -30,14 +31,11 @@ def load_engine(
     method: what to train; None for the model as it is. adapter: a PEFT folder to start from (its own settings
     count when method is None). Raises EngineRefused, UserError or CorruptArtifact.
     """
-    if execution.threads is not None:
-        torch.set_num_threads(execution.threads)
-    if execution.device == "cuda":
-        raise EngineRefused("device=cpu is wanted: no kernel of this version has been proven on a GPU", "cuda", "execution.device")
+    precision = prepare_machine(execution, dtype)
+    _only_decoders(folder)
     spec, weights = load_adapter(adapter) if adapter is not None else (method, None)
     if method is not None and weights is not None:
         spec = _same(method, spec, adapter)
-    precision = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}[dtype]
     if execution.engine in ("generic", "reference") and dtype == "bfloat16":
         fix = "engine=fast, or precision=float32"
         must = f"precision=float32 or float64 is wanted: the {execution.engine} engine has no products in bfloat16"
@@ -58,6 +56,21 @@ def load_engine(
     engine = load_reference(folder, spec, weights, seed, precision)
     engine.refusal = "; ".join(reasons) or None
     return engine
+
+
+def prepare_machine(execution: Execution, dtype: Dtype) -> torch.dtype:
+    """Set the threads; the precision as torch has it. Raises EngineRefused for a device that is not proven."""
+    if execution.threads is not None:
+        torch.set_num_threads(execution.threads)
+    if execution.device == "cuda":
+        raise EngineRefused("device=cpu is wanted: no kernel of this version has been proven on a GPU", "cuda", "execution.device")
+    return {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}[dtype]
+
+
+def _only_decoders(folder: Path) -> None:
+    kind = folder_kind(folder) if (folder / "config.json").is_file() else "decoder"
+    if kind != "decoder":
+        raise UserError("a decoder is wanted", f"{WORDS[kind]} ({folder.name})", fix="`luthier run` trains and evaluates it")
 
 
 def _same(method: LoRASpec, stored: LoRASpec | None, adapter: Path | None) -> LoRASpec:

@@ -54,3 +54,5 @@ class Prompting(Config):
 
 
 ZERO_SHOT = Prompting(name="zero-shot")
+DEFAULT_WAYS = (ZERO_SHOT, Prompting(name="few-shot-4", shots=4), Prompting(name="few-shot-8", shots=8))
+"""The ways in which an untuned model is asked unless the project names its own."""

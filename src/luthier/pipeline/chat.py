@@ -14,7 +14,7 @@ from luthier.core.errors import UserError
 from luthier.core.execution import Execution
 from luthier.core.records import Message
 from luthier.engine.decoding import Decoding
-from luthier.engine.predictor import Output, Predictor
+from luthier.engine.predictor import Answerer, Output, Predictor
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Conversation:
     """A predictor and the turns so far."""
 
     name: str
-    predictor: Predictor
+    predictor: Answerer
     system: str | None
     turns: list[Message] = field(default_factory=list)
 
@@ -53,6 +53,8 @@ def open_model(name: str, file: Path, system: str | None, decoding: Decoding) ->
 
 def _run(name: str, file: Path, system: str | None, decoding: Decoding) -> Conversation | None:
     from luthier.core.rows import read_split
+    from luthier.engine.text.load import load_renderer
+    from luthier.engine.text.plain import FILE
     from luthier.pipeline.workspace import Workspace
     from luthier.stages.evaluate.model import load_predictor
 
@@ -68,6 +70,9 @@ def _run(name: str, file: Path, system: str | None, decoding: Decoding) -> Conve
     if system is None:
         first = read_split(_built(workspace, "split", links["split"]), "train")[0]
         system = next((m.content for m in first.prompt if m.role == "system"), None)
+    if (train.path / "renderer" / FILE).is_file() and load_renderer(train.path / "renderer").stop_ids == ():
+        fix = "`luthier eval` asks it for labels"
+        raise UserError("a model that writes text is wanted", "an encoder, which reads texts and writes none", f"run {run['number']}", fix)
     return Conversation(f"run {run['number']} ({run['name']})", load_predictor(train, workspace.project.execution, decoding, ()), system)
 
 
@@ -104,10 +109,10 @@ def _adapter(folder: Path, system: str | None, decoding: Decoding) -> Conversati
 
 
 def _base(name: str, system: str | None, decoding: Decoding) -> Conversation:
+    from luthier.engine.loading import load_for, predictor_for, renderer_for
     from luthier.engine.models.resolve import resolve
-    from luthier.engine.select import load_engine
-    from luthier.engine.text.renderer import Renderer
 
     info = resolve(name)
-    engine = load_engine(info.folder, None, Execution(), seed=0)
-    return Conversation(info.name, Predictor(engine, Renderer.from_model(info.folder), decoding), system)
+    renderer = renderer_for(info.artifact())
+    engine = load_for(renderer, info.folder, None, Execution(), seed=0)
+    return Conversation(info.name, predictor_for(engine, renderer, decoding, ()), system)

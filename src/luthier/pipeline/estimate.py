@@ -79,8 +79,9 @@ def estimate(workspace: Workspace) -> Estimate | None:
     from luthier.stages.train.loop import rows_of_run
 
     execution = workspace.project.execution
-    folder = Path(store.build(graph.base, execution).result.folder)
-    if execution.engine in ("generic", "reference") or read_family(folder) not in FAMILIES:
+    base = store.build(graph.base, execution).result
+    folder = Path(base.folder)
+    if base.kind != "decoder" or execution.engine in ("generic", "reference") or read_family(folder) not in FAMILIES:
         return None
     sizes = read_dimensions(folder)
     sequences = read_prepared(store.build(graph.prepared, execution).path, "train").sequences

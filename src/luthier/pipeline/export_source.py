@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from luthier.core.errors import CorruptArtifact, UserError
 from luthier.core.keys import file_sha256
 from luthier.core.records import Message
+from luthier.engine.models.kinds import WORDS
 
 if TYPE_CHECKING:
     from luthier.engine.models.resolve import ModelInfo
@@ -65,6 +66,7 @@ def find_source(model: str, file: Path) -> ExportSource:
         if model.isdigit() or not file.is_file():
             raise UserError("a run, an adapter folder or a base model must be named", repr(model), fix=_runs(file)) from None
         raise err from None
+    _decoder(base, str(base.folder))
     return ExportSource(base.name, base, None, Renderer.from_model(base.folder), "", ())
 
 
@@ -97,13 +99,21 @@ def _run(name: str, file: Path) -> ExportSource | None:
     checkpoint = Checkpoint.model_validate(verify(folder)["result"])
     if not Path(checkpoint.base_folder).is_dir():
         raise UserError("the base that the run was trained on must be there", checkpoint.base_folder, f"run {run['number']}")
-    base = replace(resolve(checkpoint.base_folder), name=checkpoint.base)
+    base = _decoder(replace(resolve(checkpoint.base_folder), name=checkpoint.base), str(folder / "adapter"))
     _same_base(base, checkpoint.base_sha256, f"run {run['number']}")
     renderer = Renderer.load(folder / "renderer")
     if renderer.hash != checkpoint.renderer_hash:
         raise CorruptArtifact(f"{folder}: its renderer is not the one that it was trained with; train again")
     prompts = _validation(workspace.store.artifacts / f"split-{links['split'][:12]}") if "split" in links else ()
     return ExportSource(f"{run['number']:04d}-{run['name']}", base, folder / "adapter", renderer, links["train"], prompts)
+
+
+def _decoder(base: ModelInfo, folder: str) -> ModelInfo:
+    """The base, when it is one that export can check: its answers are compared token by token."""
+    if base.kind != "decoder":
+        fix = f"{folder} loads in transformers and PEFT as it is"
+        raise UserError("only decoders are exported and read back", WORDS[base.kind], base.name, fix)
+    return base
 
 
 def _validation(folder: Path) -> tuple[tuple[Message, ...], ...]:
@@ -123,7 +133,7 @@ def _adapter(folder: Path) -> ExportSource:
     from luthier.engine.models.resolve import resolve
     from luthier.engine.text.renderer import Renderer
 
-    base = resolve(str(adapter_config(folder).get("base_model_name_or_path")))
+    base = _decoder(resolve(str(adapter_config(folder).get("base_model_name_or_path"))), str(folder))
     if (folder / RECORD).is_file():
         try:
             recorded = json.loads((folder / RECORD).read_text(encoding="utf-8"))["source"]["base_sha256"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from luthier.core.rows import read_split
+from luthier.engine.models.kinds import describe_kind, peek_kind
 from luthier.pipeline.workspace import Workspace
 from luthier.stages.train.class_weights import in_words, weight_of_label
 from luthier.stages.train.ranges import warnings
@@ -27,6 +28,7 @@ def advice(workspace: Workspace) -> Iterator[str]:
     graph, recipe, base = workspace.graph, workspace.project.train, workspace.project.base
     if (base.startswith((".", "/", "~")) or base.endswith(".gguf")) and not (workspace.root / Path(base).expanduser()).exists():
         yield f"the base {base} is not there: a run would stop at once"
+    yield from _base(workspace)
     if not workspace.store.is_built(graph.split):
         yield "row counts are not known before the data is read; `luthier data check FILE` judges a file now"
     else:
@@ -46,3 +48,15 @@ def advice(workspace: Workspace) -> Iterator[str]:
     looks = workspace.database.looks(graph.split.key())
     if looks and not workspace.store.is_built(graph.tuned):
         yield f"the sealed rows have been looked at {looks} times; this run would be one more look"
+
+
+def _base(workspace: Workspace) -> Iterator[str]:
+    """What the base is, when it is no decoder, from its artifact or from what is on disk already; nothing is fetched."""
+    stage = workspace.graph.base
+    if workspace.store.is_built(stage):
+        base = workspace.store.build(stage, workspace.project.execution).result
+        said = describe_kind(base.name, base.kind, base.architecture)
+    else:
+        said = peek_kind(getattr(stage, "name", ""))
+    if said:
+        yield said

@@ -16,7 +16,7 @@ from luthier.core.config import Config, apply_overrides, parse_config, read_yaml
 from luthier.core.errors import UserError
 from luthier.core.execution import Execution
 from luthier.engine.decoding import Decoding
-from luthier.parts.prompting import ZERO_SHOT, Prompting
+from luthier.parts.prompting import DEFAULT_WAYS, Prompting
 from luthier.parts.scorers import ScorerConfig, load
 from luthier.parts.scorers.loading import Task, default_metric
 from luthier.parts.sources.mapping import Mapping
@@ -37,6 +37,12 @@ class Objective(Config):
     metrics: tuple[ScorerConfig, ...] = ()
     constraints: tuple[str, ...] = ()
     affected: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _decides(self) -> Objective:
+        if not self.primary().higher_is_better:
+            raise ValueError(f"the deciding metric must be one where higher is better: list {self.primary().name} under `metrics`")
+        return self
 
     def primary(self) -> Any:
         """The scorer that decides: the one named, or the task's default."""
@@ -79,7 +85,7 @@ class EvaluateSection(Config):
     """How answers are made and compared. `baselines` are the ways in which the untuned base is asked."""
 
     decoding: Decoding | None = None
-    baselines: tuple[Prompting, ...] = (ZERO_SHOT, Prompting(name="few-shot-4", shots=4), Prompting(name="few-shot-8", shots=8))
+    baselines: tuple[Prompting, ...] = DEFAULT_WAYS
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
 
     @model_validator(mode="after")

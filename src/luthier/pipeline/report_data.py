@@ -59,7 +59,7 @@ def assemble(workspace: Workspace, number: int, folder: Path, built: Artifacts) 
         cost=_cost(built, records),
         lineage=_lineage(built, records),
         machine=_machine(records["verdict"]),
-        limits=_limits(workspace, looks),
+        limits=_limits(built["base"].result.kind, looks),
     )
 
 
@@ -94,6 +94,8 @@ def _model(workspace: Workspace, folder: Path, built: Artifacts) -> ModelInfo:
         source=base.source,
         licence=base.licence,
         architecture=base.architecture,
+        kind=base.kind,
+        labels=built["prepared"].result.labels if base.kind == "encoder" else (),
         num_parameters=base.num_parameters,
         context_length=base.context_length,
         method=str(method.pop("kind")),
@@ -241,12 +243,17 @@ def _machine(record: dict[str, Any]) -> Machine:
     )
 
 
-def _limits(workspace: Workspace, looks: int) -> tuple[str, ...]:
+def _limits(kind: str, looks: int) -> tuple[str, ...]:
     out = [
         "Measured on rows like the ones given; other inputs were not tried.",
         "Bias, toxicity and robustness were not measured.",
         "Energy is estimated from CPU time at 10 W a core, not measured.",
     ]
+    if kind == "encoder":
+        out.append(
+            "An encoder cannot be prompted: the opponent is the best, on validation rows, of a constant answer and linear models "
+            "(logistic or ridge regression) on the embeddings of the frozen encoder."
+        )
     if looks > 1:
         out.append(f"The sealed rows have been looked at {looks} times; each look makes a chance gain more likely.")
     return tuple(out)

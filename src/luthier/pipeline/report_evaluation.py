@@ -88,7 +88,10 @@ def _metrics(workspace: Workspace, built: Artifacts) -> tuple[MetricRow, ...]:
             verdict if scorer.name == verdict.metric else compare(built["tuned"], built["baseline"], scorer, verdict.alpha, seed=0)
         )
         low, high = paired_verdict.interval
-        difference = Estimate(value=paired_verdict.effect, low=low, high=high, n=paired_verdict.num_rows, level=1 - verdict.alpha)
+        effect = paired_verdict.effect
+        if not scorer.higher_is_better:  # a gain is a fall: the difference itself is wanted here
+            effect, low, high = -effect, -high, -low
+        difference = Estimate(value=effect, low=low, high=high, n=paired_verdict.num_rows, level=1 - verdict.alpha)
         out.append(
             MetricRow(name=scorer.name, higher_is_better=scorer.higher_is_better, baseline=both[0], tuned=both[1], difference=difference)
         )

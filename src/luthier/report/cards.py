@@ -16,6 +16,13 @@ from luthier.report.sections import Data
 
 SPDX = {"cc by 4.0": "cc-by-4.0", "cc by-sa 4.0": "cc-by-sa-4.0", "cc0 1.0": "cc0-1.0", "apache 2.0": "apache-2.0"}
 
+_LOADERS = {
+    "decoder": ("AutoModelForCausalLM", "text-generation"),
+    "encoder": ("AutoModelForSequenceClassification", "text-classification"),
+    "seq2seq": ("AutoModelForSeq2SeqLM", "text2text-generation"),
+}
+"""Of a base's kind: the class of transformers that loads it, and the hub's name of what it does."""
+
 
 def model_card(report: RunReport) -> str:
     """README.md of the adapter: front matter as model hubs read it, then purpose, data, results, limits, use."""
@@ -67,7 +74,7 @@ def _front_matter(report: RunReport) -> str:
     fields: dict[str, object] = {
         "base_model": m.source or m.base,
         "library_name": "peft",
-        "pipeline_tag": "text-generation",
+        "pipeline_tag": _LOADERS[m.kind][1],
         "license": _spdx(m.licence) if m.licence else "unknown",
         "tags": ["luthier", *([m.method] if m.method else [])],
         "metrics": [v.metric],
@@ -187,15 +194,17 @@ def _limits(report: RunReport) -> str:
 
 def _loading(report: RunReport) -> str:
     base, adapter = json.dumps(report.model.source or report.model.base), json.dumps(report.model.adapter or "path/to/adapter")
+    loader = _LOADERS[report.model.kind][0]
+    made = f"base, num_labels={max(1, len(report.model.labels))}" if report.model.kind == "encoder" else "base"
     lines = (
         "```python",
         "from peft import PeftModel",
-        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        f"from transformers import {loader}, AutoTokenizer",
         "",
         f"base = {base}",
         f"adapter = {adapter}",
         "tokenizer = AutoTokenizer.from_pretrained(base)",
-        "model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter).eval()",
+        f"model = PeftModel.from_pretrained({loader}.from_pretrained({made}), adapter).eval()",
         "```",
     )
     return "Plain `transformers` and PEFT, without Luthier; the prompt must have the form that it was trained on.\n\n" + "\n".join(lines)

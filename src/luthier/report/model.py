@@ -72,6 +72,8 @@ class ModelInfo(Part):
     source: str = ""
     licence: str | None = None
     architecture: str = ""
+    kind: Literal["decoder", "encoder", "seq2seq"] = "decoder"
+    labels: tuple[str, ...] = Field(default=(), description="of an encoder's head, in the order of its outputs")
     num_parameters: int | None = None
     context_length: int | None = None
     method: str = ""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from luthier.engine.models.kinds import ModelKind
+
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
@@ -25,6 +27,7 @@ class Embedded:
     licence: str
     languages: tuple[str, ...]
     description: str
+    kind: ModelKind = "decoder"
 
     @property
     def requirement(self) -> str:
@@ -65,7 +68,8 @@ EMBEDDED: tuple[Embedded, ...] = (
         context_length=512,
         licence="Apache-2.0",
         languages=("en",),
-        description="a sentence encoder: 384 numbers a text",
+        description="a sentence encoder: 384 numbers a text; fine-tunes to a classifier on two cores",
+        kind="encoder",
     ),
 )
 

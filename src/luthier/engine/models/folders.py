@@ -15,6 +15,7 @@ from typing import Any
 
 from luthier.core.errors import UserError, did_you_mean, from_os_error
 from luthier.engine.models.cache import HashMemory, sha256_file
+from luthier.engine.models.kinds import ModelKind, kind_of, positions_taken
 from luthier.engine.models.safety import PICKLE_SUFFIXES, non_finite, read_header
 from luthier.engine.text.files import read_object
 
@@ -35,6 +36,7 @@ class FolderFacts:
     weights_sha256: str
     files: tuple[str, ...]
     weights_bytes: int
+    kind: ModelKind = "decoder"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -116,12 +118,13 @@ def read_folder(folder: Path, memory: HashMemory) -> FolderFacts:
     return FolderFacts(
         architecture=str((config.get("architectures") or [config.get("model_type", "unknown")])[0]),
         num_parameters=sum(f["num_parameters"] for f in judged),
-        context_length=next((int(config[k]) for k in _CONTEXT_KEYS if isinstance(config.get(k), int)), 0),
+        context_length=max(0, next((int(config[k]) for k in _CONTEXT_KEYS if isinstance(config.get(k), int)), 0) - positions_taken(config)),
         licence=read_licence(folder),
         dtypes=tuple(sorted({d for f in judged for d in f["dtypes"]})),
         weights_sha256=hashes[0] if len(hashes) == 1 else hashlib.sha256(joined.encode()).hexdigest(),
         files=tuple(sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())),
         weights_bytes=sum(p.stat().st_size for p in paths),
+        kind=kind_of(config),
     )
 
 

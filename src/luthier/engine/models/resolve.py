@@ -17,6 +17,7 @@ from luthier.engine.models.converted import Cached, embedded_model, gguf_model
 from luthier.engine.models.embedded import EMBEDDED, embedded_named
 from luthier.engine.models.folders import FolderFacts, read_folder
 from luthier.engine.models.gguf_weights import Progress
+from luthier.engine.models.kinds import ModelKind, folder_kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class ModelInfo:
     licence: str
     source: str
     notes: tuple[str, ...] = ()
+    kind: ModelKind = "decoder"
 
     def artifact(self) -> BaseModel:
         """The typed result of the base stage."""
@@ -44,6 +46,7 @@ class ModelInfo:
             context_length=self.context_length,
             licence=self.licence,
             source=self.source,
+            kind=self.kind,
         )
 
 
@@ -109,6 +112,7 @@ def _info(name: str, folder: Path, source: str, facts: FolderFacts, notes: tuple
         licence=facts.licence,
         source=source,
         notes=notes,
+        kind=facts.kind,
     )
 
 
@@ -124,4 +128,5 @@ def _from_cached(name: str, found: Cached) -> ModelInfo:
         licence=str(m["licence"]),
         source=str(m["source"]),
         notes=found.notes,
+        kind=folder_kind(found.folder),
     )

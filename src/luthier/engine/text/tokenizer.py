@@ -144,6 +144,24 @@ class TextTokenizer:
             before = ""
         return ids
 
+    def whole(self, text: str, pair: str | None = None, cut: tuple[int, str] | None = None) -> list[int]:
+        """Ids of a text (or a pair) with the special tokens that the tokenizer itself puts around it; typed ones stay text.
+
+        cut: (most ids, `start` or `end`): where the text is shortened, the longer one of a pair first.
+        """
+        if cut is not None:
+            self._tokenizer.enable_truncation(cut[0], direction="left" if cut[1] == "start" else "right")
+        try:
+            return list(self._tokenizer.encode(text, pair).ids)
+        except (UnicodeEncodeError, TypeError):
+            raise UserError("text must be valid Unicode (no lone surrogates)", ascii(text[:60])) from None
+        finally:
+            self._tokenizer.no_truncation()
+
+    def pair_types(self) -> bool:
+        """Whether the tokenizer tells the two texts of a pair apart by type ids."""
+        return any(self._tokenizer.encode("a", "b").type_ids)
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids, control tokens left out."""
         return str(self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=True))

@@ -14,7 +14,7 @@ from luthier.parts.checks.contract import PASS, RecordCheck, Verdict
 
 
 class Alternation(RecordCheck):
-    """Fails when a system turn is not first, when two turns in a row have one role, or when the assistant begins."""
+    """Fails when a system turn is not first, when two turns in a row have one role and name, or when the assistant begins."""
 
     def __call__(self, record: Record) -> Verdict:
         if isinstance(record, Example):
@@ -32,10 +32,10 @@ def _fault(messages: Sequence[Message]) -> str:
     roles = [m.role for m in messages]
     if "system" in roles[1:]:
         return f"system turn not first: turn {roles.index('system', 1) + 1} of {len(roles)}"
-    talk = [(i, m.role) for i, m in enumerate(messages, 1) if m.role in ("user", "assistant")]
-    if talk and talk[0][1] == "assistant":
+    talk = [(i, (m.role, m.name)) for i, m in enumerate(messages, 1) if m.role in ("user", "assistant")]
+    if talk and talk[0][1][0] == "assistant":
         return "the assistant speaks first"
     for (i, role), (j, other) in pairwise(talk):
         if role == other and j == i + 1:
-            return f"roles do not alternate: turns {i} and {j} are both {role}"
+            return f"roles do not alternate: turns {i} and {j} are both {role[0]}"
     return ""

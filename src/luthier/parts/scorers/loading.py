@@ -15,7 +15,7 @@ from luthier.core.errors import UserError, did_you_mean
 from luthier.parts.scorers.scorer import Scorer
 
 PACKAGE = "luthier.parts.scorers"
-Task = Literal["classify", "extract", "answer", "chat", "rewrite", "summarise", "translate", "tool_call"]
+Task = Literal["classify", "extract", "answer", "chat", "rewrite", "summarise", "translate", "tool_call", "multi_label", "regression"]
 
 
 def known_scorers() -> dict[str, type[Scorer]]:
@@ -52,6 +52,8 @@ def default_metric(task: str) -> str:
         "summarise": "token_f1",
         "translate": "token_f1",
         "tool_call": "valid_json",
+        "multi_label": "multi_label_f1",
+        "regression": "pearson",
     }
     if task not in table:
         raise UserError(f"unknown task `{task}`", fix=did_you_mean(task, get_args(Task)))

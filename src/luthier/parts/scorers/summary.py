@@ -7,7 +7,7 @@ and corpus figures, and whole groups are resampled when rows have groups.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from luthier.core.artifacts import Verdict
@@ -15,6 +15,7 @@ from luthier.core.errors import UserError
 from luthier.core.records import Example, Message, Source
 from luthier.parts.scorers.classification import LabelScorer
 from luthier.parts.scorers.entity_f1 import EntityF1
+from luthier.parts.scorers.number import NumberScorer
 from luthier.parts.scorers.scorer import Score, Scorer
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def evaluate(scorers: Sequence[Scorer], examples: Sequence[Example], outputs: Se
         estimates={s.name: estimate(s, scores[s.name], groups, seed) for s in scorers},
         classes=class_figures(labelled, scores[labelled.name]) if labelled else (),
         confusion=tuple(tuple(int(v) for v in row) for row in labelled.confusion(scores[labelled.name])) if labelled else (),
-        parts={s.name: s.parts(scores[s.name]) for s in scorers if isinstance(s, EntityF1)},
+        parts={s.name: s.parts(scores[s.name]) for s in scorers if isinstance(s, (EntityF1, NumberScorer))},
     )
 
 
@@ -110,13 +111,14 @@ def judge_scores(
     groups: Sequence[str | None] | None = None,
     seed: int = 0,
 ) -> VerdictResult:
-    """The paired verdict of two lists of scores of the same rows. Raises UserError for a lower-is-better scorer."""
+    """The paired verdict of two lists of scores of the same rows; above 0 is a gain, where lower is better too."""
     import numpy as np
 
     from luthier.stats.verdict import judge
 
     if not scorer.higher_is_better:
-        raise UserError("a verdict needs a metric where higher is better", scorer.name, fix="let the scorer return 1 - value")
+        turned = judge(scorer.counts(baseline), scorer.counts(tuned), scorer.statistic, alpha, groups, seed)
+        return replace(turned, tuned=turned.baseline, baseline=turned.tuned)
     if scorer.measure == "corpus":
         return judge(scorer.counts(tuned), scorer.counts(baseline), scorer.statistic, alpha, groups, seed)
     one, two = (np.array([s.value for s in scores]) for scores in (tuned, baseline))

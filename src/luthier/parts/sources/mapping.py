@@ -16,6 +16,7 @@ from luthier.core.errors import UserError, did_you_mean
 from luthier.core.records import Source
 from luthier.parts.sources.mapping_base import PLAIN, Asking, Converted, RowFault
 from luthier.parts.sources.mapping_chat import Messages, OpenAssistant, ShareGPT
+from luthier.parts.sources.mapping_head import MultiLabel, Regression
 from luthier.parts.sources.mapping_instruct import Alpaca, Classification, Dolly, Entities, PlainText, PromptCompletion
 from luthier.parts.sources.mapping_preference import ChosenRejected, Kto, OpenAIPreference
 from luthier.parts.sources.rows import BadRow, RawRow
@@ -29,6 +30,8 @@ Mapping = Annotated[
     | Dolly
     | PlainText
     | Classification
+    | MultiLabel
+    | Regression
     | Entities
     | ChosenRejected
     | OpenAIPreference
@@ -38,7 +41,7 @@ Mapping = Annotated[
 """Any mapping; `kind` says which."""
 
 CLASSES: dict[str, type[Config]] = {cls.model_fields["kind"].default: cls for cls in get_args(get_args(Mapping)[0])}
-TEMPLATED = ("classification", "prompt_completion", "alpaca", "dolly", "entities")
+TEMPLATED = ("classification", "multi_label", "regression", "prompt_completion", "alpaca", "dolly", "entities")
 """The kinds that a prompt template applies to."""
 
 

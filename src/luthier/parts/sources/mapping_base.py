@@ -159,6 +159,16 @@ def user_turn(system: str, text: str) -> tuple[Message, ...]:
     return (*((Message("system", system),) if system else ()), Message("user", text))
 
 
+def asked(asking: Asking, fields: Mapping[str, Any]) -> tuple[Message, ...]:
+    """The template's messages, or () without a template. Raises RowFault for a column that the row lacks."""
+    if asking.template is None:
+        return ()
+    for column in asking.template.columns():
+        if fields.get(column) is None:
+            raise RowFault(f"{column} {'null' if column in fields else 'missing'}: the prompt template needs it")
+    return asking.template.render(fields, asking.labels)
+
+
 def first_of(*names: str | None) -> Sequence[str]:
     """The names that are given."""
     return [n for n in names if n]

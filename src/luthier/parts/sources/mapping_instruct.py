@@ -11,8 +11,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import Field
-
 from luthier.core.errors import did_you_mean, nearest
 from luthier.core.records import Example, Message, Source, Text
 from luthier.parts.sources.mapping_base import (
@@ -20,6 +18,7 @@ from luthier.parts.sources.mapping_base import (
     Columns,
     Converted,
     RowFault,
+    asked,
     first_of,
     kind_of,
     optional_text,
@@ -28,6 +27,7 @@ from luthier.parts.sources.mapping_base import (
     text_of,
     user_turn,
 )
+from luthier.parts.sources.mapping_head import Texts
 
 
 class PromptCompletion(Columns):
@@ -128,19 +128,14 @@ class PlainText(Columns):
         return Converted((Text(text_of(fields, self.text), source, **self.extras(fields)),))
 
 
-class Classification(Columns):
+class Classification(Texts):
     """Text column(s) and a label column; without a prompt template the user message is the text itself."""
 
     kind: Literal["classification"] = "classification"
-    text: str | tuple[str, ...] = Field(default="text", description="one column, or several that are joined by a line end")
     label: str = "label"
 
-    def texts(self) -> tuple[str, ...]:
-        """The text columns."""
-        return (self.text,) if isinstance(self.text, str) else self.text
-
     def required(self) -> tuple[str, ...]:
-        return (*self.texts(), self.label)
+        return (*self.columns(), self.label)
 
     def label_of(self, fields: Mapping[str, Any]) -> str:
         """The label as it stands in the data. Raises RowFault."""
@@ -148,7 +143,7 @@ class Classification(Columns):
 
     def convert(self, fields: Mapping[str, Any], source: Source, asking: Asking) -> Converted:
         """One example whose answer is the label. Raises RowFault."""
-        text = "\n".join(text_of(fields, column) for column in self.texts())
+        turns = self.asked(fields, asking)
         label = self.label_of(fields)
         if asking.labels and label not in asking.labels:
             close = nearest(label, asking.labels)
@@ -160,7 +155,6 @@ class Classification(Columns):
         extras = self.extras(fields)
         if words != label:
             extras["meta"] = {**extras["meta"], "label": label}
-        turns = asked(asking, fields) or (Message("user", text),)
         return Converted((Example((*turns, Message("assistant", words)), source, label=words, **extras),))
 
 
@@ -250,13 +244,3 @@ def _strings(value: Any, name: str) -> list[str]:
     if bad is not None or None in items:
         raise RowFault(f"{name} must be a list of text, none of it empty")
     return items
-
-
-def asked(asking: Asking, fields: Mapping[str, Any]) -> tuple[Message, ...]:
-    """The template's messages, or () without a template. Raises RowFault for a column that the row lacks."""
-    if asking.template is None:
-        return ()
-    for column in asking.template.columns():
-        if fields.get(column) is None:
-            raise RowFault(f"{column} {'null' if column in fields else 'missing'}: the prompt template needs it")
-    return asking.template.render(fields, asking.labels)

@@ -20,7 +20,7 @@ IDENTITY_SUFFIXES = (".safetensors", ".json", ".jinja", ".txt", ".model")
 class Base(Stage[BaseModel]):
     """An embedded name, a folder of safetensors, a .gguf file or a hub id."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     name: str
 
@@ -44,6 +44,7 @@ class Base(Stage[BaseModel]):
 
     def build(self, ctx: Context) -> BaseModel:
         """Find, fetch or convert the model; the artifact says where it is."""
+        from luthier.engine.models.kinds import describe_kind
         from luthier.engine.models.resolve import resolve
 
         def tell(what: str, done: int, total: int) -> None:
@@ -52,4 +53,7 @@ class Base(Stage[BaseModel]):
         info = resolve(self.name, progress=tell)
         for note in info.notes:
             ctx.observer(Note(note))
+        said = describe_kind(info.name, info.kind, info.architecture)
+        if said:
+            ctx.observer(Note(said))
         return info.artifact()

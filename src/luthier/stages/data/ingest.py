@@ -26,6 +26,7 @@ from luthier.core.records import KINDS, Record, content_id, to_json
 from luthier.core.stage import Context, Stage
 from luthier.parts.sources.mapping import TEMPLATED, Mapping, convert
 from luthier.parts.sources.mapping_base import Asking
+from luthier.parts.sources.mapping_head import Texts, labels_of
 from luthier.parts.sources.mapping_instruct import Classification
 from luthier.parts.sources.prompt import PromptTemplate
 from luthier.parts.sources.rows import BadRow, Change, Finding, RawRow
@@ -34,6 +35,7 @@ from luthier.stages.data.reading import FindingList, Inspector, ReadRow, read_ro
 
 Role = Literal["any", "train", "validation", "test"]
 STEP = "ingest"
+_ANSWERS: dict[str, Literal["text", "labels", "number"]] = {"multi_label": "labels", "regression": "number"}
 _EVERY = 2000  # rows between two progress events
 
 
@@ -63,7 +65,7 @@ class Ingest(Stage[Dataset]):
         self._check()
         names = display_names([Path(f.source.path) for f in self.files])
         asking = Asking(self.prompt, self._labels(names))
-        writing = _Writing(ctx.dir)
+        writing = _Writing(ctx.dir, several=self.mapping.kind == "multi_label")
         with ExitStack() as stack:
             writing.open(stack, sorted({f.role for f in self.files}))
             for file, name in zip(self.files, names, strict=True):
@@ -76,12 +78,15 @@ class Ingest(Stage[Dataset]):
         """Raise UserError for settings that do not fit together."""
         if self.prompt is not None and self.mapping.kind not in TEMPLATED:
             raise UserError(f"a prompt template goes with {', '.join(TEMPLATED)}", f"kind: {self.mapping.kind}", "data.prompt")
+        if self.prompt is not None and isinstance(self.mapping, Texts) and self.mapping.pair is not None:
+            fix = "leave one of them out: the template can show both columns, the pair is for encoders"
+            raise UserError("a prompt template and a pair of texts exclude each other", self.mapping.pair, "data.mapping.pair", fix)
         if self.labels is None:
             known: tuple[str, ...] = ()
         else:
             known = self.labels
-            if self.mapping.kind != "classification":
-                raise UserError("labels go with a classification mapping", f"kind: {self.mapping.kind}", "data.labels")
+            if self.mapping.kind not in ("classification", "multi_label"):
+                raise UserError("labels go with a classification or multi_label mapping", f"kind: {self.mapping.kind}", "data.labels")
             twice = sorted({label for label in known if known.count(label) > 1})
             if len(known) < 2 or twice:
                 raise UserError("at least two different labels must be listed", f"{twice or list(known)}", "data.labels")
@@ -93,6 +98,8 @@ class Ingest(Stage[Dataset]):
         """The allowed labels: as listed; the set in the data when the prompt shows them; else () for any."""
         if self.labels is not None:
             return self.labels
+        if self.prompt is not None and "labels" in self.prompt.placeholders() and self.mapping.kind == "multi_label":
+            raise UserError("a prompt that shows {labels} needs them listed", None, "data.labels", "for example labels: [late, refund]")
         if self.prompt is None or "labels" not in self.prompt.placeholders() or not isinstance(self.mapping, Classification):
             return ()
         found: set[str] = set()
@@ -153,16 +160,17 @@ class Ingest(Stage[Dataset]):
             files={role: f"{role}.jsonl" for role in writing.counts},
             counts=dict(writing.counts),
             labels=labels,
+            answers=_ANSWERS.get(self.mapping.kind, "text"),
             ledger={fate: fates.get(fate, 0) for fate in FATES},
             findings=sum(writing.findings.counts.values()),
         )
 
     def _final_labels(self, writing: _Writing, asking: Asking) -> tuple[str, ...]:
         """The labels as shown to the model. Raises UserError for one class only."""
-        if self.mapping.kind != "classification":
+        if self.mapping.kind not in ("classification", "multi_label"):
             return ()
         if len(writing.labels) < 2:
-            only = next(iter(writing.labels))
+            only = next(iter(writing.labels), "none")
             raise UserError("a classification data set must hold at least two classes", f"only one class: {only!r}", "data.files")
         order = asking.labels or tuple(sorted(writing.labels))
         return tuple(self.prompt.words(label) for label in asking.labels) if self.prompt and asking.labels else order
@@ -173,6 +181,7 @@ class _Writing:
     """The open output of one build and what has been counted."""
 
     folder: Path
+    several: bool = False
     inspector: Inspector = field(default_factory=Inspector)
     findings: FindingList = field(default_factory=FindingList)
     counts: Counter[str] = field(default_factory=Counter)
@@ -206,6 +215,8 @@ class _Writing:
             label = getattr(record, "label", None)
             if label is not None:
                 self.labels.add(label)
+            elif self.several:
+                self.labels.update(labels_of([record.reference]))  # type: ignore[union-attr]
             for found in self.inspector.look(record, f"{name} {row.at}"):
                 self.findings.add(found)
             self._ledger(LedgerEntry(record.key, rid, str(record.source), STEP, fate, "; ".join(row.changes)))

@@ -21,14 +21,15 @@ from luthier.core.events import Note, Progress
 from luthier.core.files import write_json
 from luthier.core.ledger import LedgerEntry, append_ledger, merge_ledgers
 from luthier.core.records import Example
-from luthier.core.rows import read_split
-from luthier.core.stage import Context, Stage
+from luthier.core.rows import choices_of, read_split
+from luthier.core.stage import Built, Context, Stage
 from luthier.stages.data.lengths import describe_lengths
-from luthier.stages.data.too_long import TooLong, fit, sequence_of
+from luthier.stages.data.too_long import TooLong, fit, sequence_of, size_of
 
 if TYPE_CHECKING:
     from luthier.engine.contract import TokenSequence
-    from luthier.engine.text.renderer import Renderer
+    from luthier.engine.text.load import AnyRenderer
+    from luthier.engine.text.plain import TextRenderer
 
 STEP = "prepare"
 _EVERY = 100
@@ -70,15 +71,12 @@ class Prepare(Stage[Prepared]):
         Raises UserError for rows that cannot be rendered, that are too long under `error`, or when none is left.
         """
         from luthier.engine.text.prepared import write_prepared
-        from luthier.engine.text.renderer import Renderer, RenderPolicy
 
         base, dataset = ctx.get(self.base).result, ctx.get(self.dataset)
         if dataset.result.kind != "example":
             raise UserError("supervised fine-tuning needs rows with a prompt and an answer", f"rows of kind {dataset.result.kind}", "data")
         limit = self._limit(base)
-        renderer = Renderer.from_model(Path(base.folder), RenderPolicy(train_on="all" if self.plan.train_on == "answers" else "last"))
-        if renderer.style.origin == "plain":
-            ctx.observer(Note(f"{base.name} has no chat template; a plain one is used (User: ... Assistant: ...)", "warning"))
+        renderer = self._renderer(base, dataset, limit, ctx)
         splits = {}
         for split in ("train", "validation"):
             if split == "train" or dataset.result.counts.get(split):
@@ -100,13 +98,25 @@ class Prepare(Stage[Prepared]):
             labels=dataset.result.labels,
         )
 
+    def _renderer(self, base: BaseModel, dataset: Built[Dataset], limit: int, ctx: Context) -> AnyRenderer:
+        from luthier.engine.text.renderer import Renderer, RenderPolicy
+
+        if base.kind != "decoder":
+            return text_renderer(base, dataset, limit, self.plan.too_long)
+        renderer = Renderer.from_model(Path(base.folder), RenderPolicy(train_on="all" if self.plan.train_on == "answers" else "last"))
+        if renderer.style.origin == "plain":
+            ctx.observer(Note(f"{base.name} has no chat template; a plain one is used (User: ... Assistant: ...)", "warning"))
+        return renderer
+
     def _limit(self, base: BaseModel) -> int:
         asked = self.plan.max_length
-        if asked is not None and asked > base.context_length:
+        if asked is not None and base.context_length and asked > base.context_length:
             raise UserError(f"`max_length` must fit the model's context of {base.context_length}", asked, "prepare.max_length")
+        if asked is None and not base.context_length:
+            raise UserError("`max_length` must be given: the model states no longest text", None, "prepare.max_length", "for example 512")
         return asked or base.context_length
 
-    def _split(self, ctx: Context, split: str, rows: Sequence[Example], renderer: Renderer, limit: int) -> _Split:
+    def _split(self, ctx: Context, split: str, rows: Sequence[Example], renderer: AnyRenderer, limit: int) -> _Split:
         done = _Split()
         for i, row in enumerate(rows):
             if i % _EVERY == 0:
@@ -117,19 +127,20 @@ class Prepare(Stage[Prepared]):
         ctx.observer(Progress(STEP, len(rows), len(rows), f"{split} rows"))
         return done
 
-    def _row(self, done: _Split, row: Example, renderer: Renderer, limit: int) -> None:
+    def _row(self, done: _Split, row: Example, renderer: AnyRenderer, limit: int) -> None:
         if row.weight < 0:
             raise UserError("a row's weight must not be negative", row.weight, str(row.source))
         if row.weight == 0:
             done.entries.append(_entry(row, "dropped", "its weight is 0: nothing to train on"))
             return
         whole = sequence_of(row, renderer)
-        done.lengths.append(len(whole.tokens))
+        size = size_of(row, whole, renderer)
+        done.lengths.append(size)
         done.trained.append(int((whole.weights != 0).sum()))
-        if len(whole.tokens) <= limit:
+        if size <= limit:
             done.rows.append((row.key, whole))
             return
-        done.too_long.append((str(row.source), len(whole.tokens)))
+        done.too_long.append((str(row.source), size))
         if self.plan.too_long == "error":
             return
         fitted = fit(row, whole, limit, self.plan.too_long, renderer)
@@ -171,6 +182,24 @@ class Prepare(Stage[Prepared]):
                 ctx.observer(
                     Note(f"{split}: {cut:,} rows cut or split, {dropped:,} dropped; each with its reason in ledger.jsonl", "warning")
                 )
+
+
+def text_renderer(base: BaseModel, dataset: Built[Dataset], limit: int, too_long: TooLong) -> TextRenderer:
+    """The renderer of an encoder or encoder-decoder. Raises UserError for answers or a policy that it cannot have."""
+    from luthier.engine.text.answers import answers_of
+    from luthier.engine.text.plain import TextPolicy, TextRenderer
+
+    if too_long == "split":
+        raise UserError("a text that is classified or rewritten is one piece", "too_long: split", "prepare.too_long", "use cut_end or drop")
+    answers = None
+    if base.kind == "encoder":
+        answers = answers_of(dataset.result.answers, choices_of(dataset))
+        if answers is None:
+            must = "an encoder answers with a label, several labels or a number"
+            fix = "map the data with kind classification, multi_label or regression, or choose a decoder"
+            raise UserError(must, "rows whose answers are free text", "data.mapping.kind", fix)
+    cut = {"cut_start": "start", "cut_end": "end"}.get(too_long, "none")
+    return TextRenderer.from_model(Path(base.folder), TextPolicy.model_validate({"max_length": limit, "cut": cut}), answers)
 
 
 def _entry(row: Example, fate: Literal["changed", "dropped"], reason: str) -> LedgerEntry:

@@ -58,8 +58,8 @@ class Shown:
 
 def show(prepared: Built[Prepared], dataset: Built[Dataset], split: str, num_rows: int) -> Shown:
     """The first rows of `split` as they were rendered. Raises UserError for a split that is not prepared (test rows are sealed)."""
+    from luthier.engine.text.load import load_renderer
     from luthier.engine.text.prepared import read_prepared
-    from luthier.engine.text.renderer import Renderer
 
     if split not in prepared.result.counts:
         raise UserError(f"the split must be one of {', '.join(prepared.result.counts)}", repr(split), fix="test rows are sealed")
@@ -67,7 +67,7 @@ def show(prepared: Built[Prepared], dataset: Built[Dataset], split: str, num_row
     sizes: dict[str, list[int]] = {}
     for key, sequence in zip(stored.keys, stored.sequences, strict=True):
         sizes.setdefault(key.partition("#")[0], []).append(len(sequence.tokens))
-    renderer = Renderer.load(prepared.path / "renderer")
+    renderer = load_renderer(prepared.path / "renderer")
     rows = []
     for row in read_split(dataset, split)[:num_rows]:
         rendered = renderer.render(row.messages, row.tools)

@@ -122,6 +122,7 @@ class Split(Stage[Dataset]):
             files={split: f"{split}.jsonl" for split in division.splits},
             counts=counts,
             labels=source.result.labels,
+            answers=source.result.answers,
             ledger=count_fates(read_ledger(ledger)),
             findings=source.result.findings,
         )

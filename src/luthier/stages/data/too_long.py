@@ -15,6 +15,8 @@ from luthier.core.records import Example, Message
 
 if TYPE_CHECKING:
     from luthier.engine.contract import TokenSequence
+    from luthier.engine.text.load import AnyRenderer
+    from luthier.engine.text.plain import TextRenderer
     from luthier.engine.text.renderer import Renderer
 
 TooLong = Literal["error", "drop", "cut_start", "cut_end", "split"]
@@ -28,8 +30,12 @@ class Fitted:
     reason: str
 
 
-def fit(example: Example, whole: TokenSequence, limit: int, policy: TooLong, renderer: Renderer) -> Fitted:
+def fit(example: Example, whole: TokenSequence, limit: int, policy: TooLong, renderer: AnyRenderer) -> Fitted:
     """Make a row of more than `limit` tokens fit, by `policy`. `error` is the caller's to raise."""
+    from luthier.engine.text.plain import TextRenderer
+
+    if isinstance(renderer, TextRenderer):
+        return _fit_text(example, whole, limit, renderer)
     size = len(whole.tokens)
     if policy == "cut_start":
         return _cut_start(example, size, limit, renderer)
@@ -40,7 +46,14 @@ def fit(example: Example, whole: TokenSequence, limit: int, policy: TooLong, ren
     return Fitted((), f"longer than {limit} tokens ({size})")
 
 
-def sequence_of(example: Example, renderer: Renderer) -> TokenSequence:
+def size_of(example: Example, whole: TokenSequence, renderer: AnyRenderer) -> int:
+    """Tokens of a row before anything is cut; of an encoder's or encoder-decoder's row, those of its longer text."""
+    from luthier.engine.text.plain import TextRenderer
+
+    return renderer.whole_length(example.messages, example.tools) if isinstance(renderer, TextRenderer) else len(whole.tokens)
+
+
+def sequence_of(example: Example, renderer: AnyRenderer) -> TokenSequence:
     """The rendered row, its targets weighted by the row's weight. Raises UserError that names the row's place."""
     from luthier.engine.contract import TokenSequence
 
@@ -51,6 +64,16 @@ def sequence_of(example: Example, renderer: Renderer) -> TokenSequence:
         raise UserError(err.must, err.got, where, err.fix) from None
     weights = rendered.weights if example.weight == 1.0 else rendered.weights * rendered.weights.dtype.type(example.weight)
     return TokenSequence(rendered.tokens, weights)
+
+
+def _fit_text(example: Example, whole: TokenSequence, limit: int, renderer: TextRenderer) -> Fitted:
+    """The renderer has cut the text already, if the project says so; an answer is never cut."""
+    size, answer = size_of(example, whole, renderer), int((whole.weights != 0).sum())
+    if renderer.answers is None and answer > limit:
+        return Fitted((), f"its answer is longer than {limit} tokens ({answer})")
+    if renderer.policy.cut == "none":
+        return Fitted((), f"longer than {limit} tokens ({size})")
+    return Fitted((whole,), f"cut at the {renderer.policy.cut} from {size} to {limit} tokens")
 
 
 def _cut_end(whole: TokenSequence, limit: int) -> Fitted:

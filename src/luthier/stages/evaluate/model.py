@@ -14,31 +14,31 @@ from luthier.core.errors import CorruptArtifact, MachineError
 from luthier.core.execution import Execution
 from luthier.core.stage import Built
 from luthier.engine.decoding import Decoding
-from luthier.engine.predictor import Predictor
-from luthier.engine.text.renderer import Renderer
+from luthier.engine.predictor import Answerer
+from luthier.engine.text.load import load_renderer
 
 
-def load_predictor(model: Built[Any], execution: Execution, decoding: Decoding, choices: tuple[str, ...]) -> Predictor:
+def load_predictor(model: Built[Any], execution: Execution, decoding: Decoding, choices: tuple[str, ...]) -> Answerer:
     """A predictor over a finished BaseModel or Checkpoint artifact."""
-    from luthier.engine.select import load_engine
+    from luthier.engine.loading import load_for, predictor_for, renderer_for
 
     result = model.result
     folder = Path(result.base_folder if isinstance(result, Checkpoint) else result.folder)
     if not folder.is_dir():
         raise MachineError(f"the base model's folder {folder} is gone: put it back there; `luthier models pull` fills the cache")
     if isinstance(result, Checkpoint):
-        renderer = Renderer.load(model.path / "renderer")
+        renderer = load_renderer(model.path / "renderer")
         if renderer.hash != result.renderer_hash:
             raise CorruptArtifact(
                 f"{model.path}: the renderer's hash is {renderer.hash[:12]}, the checkpoint was trained with {result.renderer_hash[:12]}"
             )
-        engine = load_engine(Path(result.base_folder), None, execution, seed=0, adapter=model.path / "adapter")
+        engine = load_for(renderer, Path(result.base_folder), model.path / "adapter", execution, seed=0)
     elif isinstance(result, BaseModel):
-        renderer = Renderer.from_model(Path(result.folder))
-        engine = load_engine(Path(result.folder), None, execution, seed=0)
+        renderer = renderer_for(result)
+        engine = load_for(renderer, Path(result.folder), None, execution, seed=0)
     else:
         raise TypeError(f"a base model or a checkpoint is wanted, got {type(result).__name__}")
-    return Predictor(engine, renderer, decoding, choices)
+    return predictor_for(engine, renderer, decoding, choices)
 
 
 def model_name(model: Built[Any]) -> str:

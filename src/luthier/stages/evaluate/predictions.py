@@ -32,6 +32,8 @@ def write_predictions(path: Path, rows: Sequence[Example], outputs: Sequence[Out
             if output.label_logprobs:
                 body["confidence"] = round(confidence(output), 6)
                 body["label_logprobs"] = [round(x, 5) for x in output.label_logprobs]
+            if output.label_probabilities:
+                body["label_probabilities"] = [round(x, 6) for x in output.label_probabilities]
             f.write(json.dumps(body, ensure_ascii=False) + "\n")
 
 

@@ -16,14 +16,18 @@ from luthier.core.records import Example
 from luthier.core.rows import choices_of, read_split
 from luthier.core.stage import Built, Context, Stage
 from luthier.engine.decoding import Decoding
-from luthier.engine.predictor import Predictor
+from luthier.engine.predictor import Answerer
 from luthier.parts.prompting import Prompting as Way
 from luthier.parts.scorers import ScorerConfig
 from luthier.stages.evaluate.model import load_predictor
+from luthier.stages.evaluate.opponents import choose_opponent
 
 
 class ChoosePrompting(Stage[Prompting]):
-    """Ask `base` in every way of `ways` on the validation rows; keep the best by `metric` (first on a tie)."""
+    """Ask `base` in every way of `ways` on the validation rows; keep the best by `metric` (first on a tie).
+
+    An encoder cannot be asked: its opponents are those of `evaluate.opponents`.
+    """
 
     base: Stage[BaseModel]
     dataset: Stage[Dataset]
@@ -33,8 +37,10 @@ class ChoosePrompting(Stage[Prompting]):
 
     def build(self, ctx: Context) -> Prompting:
         """Leaves `prompting.json`: the winner, its demonstrations' keys, and every candidate's figures."""
-        dataset = ctx.get(self.dataset)
-        predictor = load_predictor(ctx.get(self.base), ctx.execution, self.decoding, choices_of(dataset))
+        base, dataset = ctx.get(self.base), ctx.get(self.dataset)
+        if base.result.kind == "encoder":
+            return choose_opponent(base.result, dataset, self.ways, self.metric, ctx)
+        predictor = load_predictor(base, ctx.execution, self.decoding, choices_of(dataset))
         rows, training = read_split(dataset, "validation"), read_split(dataset, "train")
         estimates = {way.name: self._try(way, predictor, rows, training, ctx) for way in self.ways}
         figures = {name: e["value"] for name, e in estimates.items()}
@@ -44,7 +50,7 @@ class ChoosePrompting(Stage[Prompting]):
         write_json(ctx.dir / "prompting.json", {"chosen": chosen.model_dump(), "demonstrations": shown, "estimates": estimates})
         return Prompting(chosen=chosen.name, metric=self.metric.name, validation=figures)
 
-    def _try(self, way: Way, predictor: Predictor, rows: Sequence[Example], training: Sequence[Example], ctx: Context) -> dict[str, float]:
+    def _try(self, way: Way, predictor: Answerer, rows: Sequence[Example], training: Sequence[Example], ctx: Context) -> dict[str, float]:
         """The metric of one way with its interval, remembered in scratch so that a killed run does not ask again."""
         from luthier.parts.scorers.summary import evaluate
 

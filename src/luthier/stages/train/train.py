@@ -25,7 +25,7 @@ from luthier.core.stage import Built, Context, Stage
 from luthier.engine.contract import Engine
 from luthier.engine.decoding import Decoding
 from luthier.engine.memory.forecast import Forecast
-from luthier.engine.predictor import Predictor
+from luthier.engine.predictor import Answerer
 from luthier.parts.scorers import ScorerConfig
 from luthier.stages.train.class_weights import in_words, weight_of_label, weighted
 from luthier.stages.train.loop import BEST, Rows, final_words, rows_of_run, train
@@ -54,22 +54,22 @@ class Train(Stage[Checkpoint]):
 
     def _build(self, ctx: Context, open_until_done: ExitStack) -> Checkpoint:
         from luthier.engine.checkpoint.folder import load_newest
-        from luthier.engine.parallel.start import open_engine
-        from luthier.engine.text.renderer import Renderer
+        from luthier.engine.loading import open_for, predictor_for
+        from luthier.engine.text.load import load_renderer
 
         base, prepared = ctx.get(self.base).result, ctx.get(self.prepared)
         shutil.rmtree(ctx.dir / "renderer", ignore_errors=True)
         (ctx.dir / "renderer").mkdir()
         for path in files_below(prepared.path / "renderer"):
             write_bytes(ctx.dir / "renderer" / path.name, path.read_bytes())
-        renderer = Renderer.load(ctx.dir / "renderer")
+        renderer = load_renderer(ctx.dir / "renderer")
         execution = _as_begun(ctx)
         _check_processes(execution, prepared.result)
-        opened = open_engine(Path(base.folder), self.recipe.method.spec(), execution, self.recipe.seed, self.recipe.precision)
+        opened = open_for(renderer, Path(base.folder), self.recipe.method.spec(), execution, self.recipe.seed, self.recipe.precision)
         engine = open_until_done.enter_context(opened)
         engine.use_optimiser(self.recipe.optimizer, self.recipe.regularisation.ema)
         _warn(engine, self.recipe, ctx)
-        watch = self._watch(ctx, Predictor(engine, renderer, self.decoding, choices_of(ctx.get(self.dataset))))
+        watch = self._watch(ctx, predictor_for(engine, renderer, self.decoding, choices_of(ctx.get(self.dataset))))
         rows = self._rows(ctx, prepared)
         foreseen = _foresee(engine, rows, self.recipe, ctx)
         done = train(engine, rows, self.recipe.loss(), self.recipe, watch, ctx, watch.objective)
@@ -110,7 +110,7 @@ class Train(Stage[Checkpoint]):
         ctx.observer(Note(in_words(weights)))
         return weighted(rows, examples, weights)
 
-    def _watch(self, ctx: Context, predictor: Predictor) -> Watch:
+    def _watch(self, ctx: Context, predictor: Answerer) -> Watch:
         dataset = ctx.get(self.dataset)
         sample = _sample(read_split(dataset, "train"), self.recipe)
         return Watch(predictor, self.metric, tuple(read_split(dataset, "validation")), sample, self.recipe.watch, ctx)

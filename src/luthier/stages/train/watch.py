@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from luthier.core.events import Progress
 from luthier.core.records import Example
 from luthier.core.stage import Context
-from luthier.engine.predictor import Predictor
+from luthier.engine.predictor import Answerer
 from luthier.parts.scorers import Scorer
 from luthier.stages.train.loop import Objective
 
@@ -20,7 +20,7 @@ from luthier.stages.train.loop import Objective
 class Watch:
     """Callable with a step; returns `validation/loss`, `validation/<metric>`, `train_sample/<metric>`."""
 
-    predictor: Predictor
+    predictor: Answerer
     scorer: Scorer
     validation: tuple[Example, ...]
     sample: tuple[Example, ...]

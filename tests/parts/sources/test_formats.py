@@ -55,9 +55,9 @@ FILES = {
     "rows.tsv": _csv("\t").encode(),
     "rows.parquet": _parquet(),
     "rows.arrow": _arrow(),
-    "rows.jsonl.gz": gzip.compress(JSONL.encode()),
+    "rows.jsonl.gz": gzip.compress(JSONL.encode(), mtime=0),
     "rows.jsonl.zst": zstandard.ZstdCompressor().compress(JSONL.encode()),
-    "rows.csv.gz": gzip.compress(_csv().encode()),
+    "rows.csv.gz": gzip.compress(_csv().encode(), mtime=0),
 }
 
 
@@ -125,7 +125,7 @@ def test_content_decides_and_a_wrong_name_is_announced(read, name: str, content:
         ("a.parquet", b"text\n", "not parquet"),
         ("a.arrow", FILES["rows.arrow"][:-30], "damaged"),
         ("a.xyz", b"hello\n", "recognised"),
-        ("a.parquet.gz", gzip.compress(FILES["rows.parquet"]), "compressed again"),
+        ("a.parquet.gz", gzip.compress(FILES["rows.parquet"], mtime=0), "compressed again"),
     ],
 )
 def test_what_is_refused_names_the_file_and_the_fault(read, name: str, content: bytes, said: str) -> None:

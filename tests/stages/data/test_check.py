@@ -227,7 +227,7 @@ SEEDS: dict[str, bytes] = {
     "c.json": b'[{"instruction": "I", "input": "", "output": "O"}, {"instruction": "J", "output": ["x"]}]',
     "d.csv": b'text,label\r\n"a ""quoted"", one",x\r\nplain,y\r\n',
     "e.tsv": b"text\tlabel\na\tx\nb\ty\n",
-    "f.jsonl.gz": gzip.compress(b'{"text": "x", "label": 1}\n' * 20),
+    "f.jsonl.gz": gzip.compress(b'{"text": "x", "label": 1}\n' * 20, mtime=0),
 }
 TOKENS = [
     b"\0",

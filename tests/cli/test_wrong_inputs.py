@@ -94,6 +94,16 @@ BEFORE: dict[str, tuple[Change, int, list[str]]] = {
     "unknown metric": (setting("objective.metric", "acuracy"), 2, ["acuracy", "did you mean `accuracy`?"]),
     "unknown task": (setting("objective.task", "clasify"), 2, ["objective.task", "clasify", "did you mean `classify`?"]),
     "unknown method": (setting("train.method.kind", "lorra"), 2, ["train.method", "lorra"]),
+    "unknown setting of a method": (
+        setting("train.method", {"kind": "prefix", "token": 3}),
+        2,
+        ["unknown key `train.method.prefix.token`", "did you mean `tokens`?"],
+    ),
+    "a form that is not known": (
+        setting("train.method", {"kind": "qlora", "stored": "q3_k"}),
+        2,
+        ["train.method.qlora.stored", "nf4", "q3_k"],
+    ),
     "unknown mapping": (setting("data.mapping.kind", "clasification"), 2, ["mapping", "clasification", "did you mean `classification`?"]),
     "unknown split policy": (setting("split.leakage", "dropp"), 2, ["split.leakage", "'dropp'", "did you mean `drop`?"]),
     "epochs and steps": (setting("train.steps", 3), 2, ["`epochs` or `steps` must be given, not both"]),
@@ -135,6 +145,10 @@ DURING: dict[str, tuple[Change, int, list[str]]] = {
         2,
         ["a training row for each process", "61 processes, 60 rows", "execution.nproc"],
     ),
+    "a rank above the layers": (setting("train.method", {"kind": "dora", "rank": 999}), 2, ["`rank` must be at most", "got 999"]),
+    "a target that no layer has": (setting("train.method", {"targets": ["q_prj"]}), 2, ["q_prj", "did you mean `q_proj`?"]),
+    "biases that are not there": (setting("train.method", {"kind": "bitfit"}), 2, ["must have biases", "create: true"]),
+    "more layers than there are": (setting("train.method", {"kind": "last_layers", "layers": 99}), 2, ["number of layers", "got 99"]),
     "shots above rows": (
         setting("evaluate.baselines", [{"name": "many", "shots": 100}]),
         2,

@@ -12,7 +12,7 @@ import torch
 from luthier.engine.contract import Sampling
 from luthier.engine.fast.architecture import read_architecture
 from luthier.engine.fast.decoder import Decoder, Keep
-from luthier.engine.fast.weights import build_weights
+from luthier.engine.fast.weights import Trained, build_weights
 from luthier.engine.trees.pack import build_full_pack
 from toys import FAMILIES, random_tokens, save_toy, toy_engine
 
@@ -26,7 +26,7 @@ def plain(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
 @torch.no_grad()
 def our_logits(folder: Path, tokens: list[int]) -> torch.Tensor:
     arch = read_architecture(folder)
-    decoder = Decoder(arch, build_weights(folder, arch, torch.float32, {}, 1.0))
+    decoder = Decoder(arch, build_weights(folder, arch, torch.float32, Trained({})))
     pack = build_full_pack([np.array(tokens, np.int32)], [0])
     return decoder.weights.head.logits(decoder.forward(pack, np.arange(len(tokens)), Keep()).hidden)
 

@@ -308,7 +308,7 @@ def test_layers_that_peft_cannot_adapt_are_one_message(tmp_path: Path) -> None:
     config = hf.MambaConfig(vocab_size=61, hidden_size=48, num_hidden_layers=2, state_size=8)
     hf.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
     with pytest.raises(UserError, match=r"the method must fit the model's layers.*out_proj"):
-        load_engine(tmp_path, SPEC, Execution(), 0)
+        load_engine(tmp_path, LoRASpec(2, 4.0), Execution(), 0)
     assert load_engine(tmp_path, None, Execution(), 0).name == "reference"
 
 

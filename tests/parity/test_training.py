@@ -15,7 +15,8 @@ from luthier.core.errors import EngineRefused, UserError
 from luthier.core.execution import Execution
 from luthier.engine.checkpoint.folder import load_newest, save_checkpoint
 from luthier.engine.contract import Batch, NonFiniteLoss, TokenSequence
-from luthier.engine.methods.lora import LoRASpec, load_adapter
+from luthier.engine.methods.folder import read_adapter
+from luthier.engine.methods.lora import LoRASpec
 from luthier.engine.optim.config import AdamW
 from luthier.engine.select import load_engine
 from luthier.parts.losses.sft import SFT
@@ -166,7 +167,7 @@ def test_saved_adapters_have_the_same_bytes(toy_folder: Any, tmp_path: Path) -> 
         engine.save_adapter(tmp_path / name)
     for file in ("adapter_model.safetensors", "adapter_config.json"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
-    spec, weights = load_adapter(tmp_path / "a")
+    spec, weights = read_adapter(tmp_path / "a")
     assert (spec.rank, spec.alpha, spec.rslora) == (4, 8.0, False)
     assert len(weights) == 28
 
@@ -183,7 +184,7 @@ def test_what_cannot_be_trained_is_refused(toy_folder: Any, tmp_path: Path) -> N
     with pytest.raises(UserError, match="same method"):
         other.load_state(toy_engine(folder, "fast", SPEC).state())
     toy_engine(folder, "fast", SPEC).save_adapter(tmp_path)
-    with pytest.raises(EngineRefused, match="own rank and scale"):
+    with pytest.raises(EngineRefused, match="own method, rank and scale"):
         load_engine(folder, LoRASpec(2, 4.0), Execution(), 0, tmp_path)
 
 

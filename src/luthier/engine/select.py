@@ -6,6 +6,7 @@ fast to generic to reference, and keeps every reason.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +17,8 @@ from luthier.core.execution import Execution
 from luthier.engine.contract import Engine
 from luthier.engine.fast.load import load_fast
 from luthier.engine.generic.load import load_generic
-from luthier.engine.methods.lora import LoRASpec, load_adapter
+from luthier.engine.methods.contract import MethodSpec
+from luthier.engine.methods.folder import read_adapter
 from luthier.engine.models.kinds import WORDS, folder_kind
 from luthier.engine.reference.load import load_reference
 
@@ -24,16 +26,16 @@ Dtype = Literal["float32", "float64", "bfloat16"]
 
 
 def load_engine(
-    folder: Path, method: LoRASpec | None, execution: Execution, seed: int, adapter: Path | None = None, dtype: Dtype = "float32"
+    folder: Path, method: MethodSpec | None, execution: Execution, seed: int, adapter: Path | None = None, dtype: Dtype = "float32"
 ) -> Engine:
     """An engine on the model in `folder` (a local folder of config.json and safetensors).
 
-    method: what to train; None for the model as it is. adapter: a PEFT folder to start from (its own settings
+    method: what to train; None for the model as it is. adapter: a saved adapter's folder to start from (its own settings
     count when method is None). Raises EngineRefused, UserError or CorruptArtifact.
     """
     precision = prepare_machine(execution, dtype)
     _only_decoders(folder)
-    spec, weights = load_adapter(adapter) if adapter is not None else (method, None)
+    spec, weights = read_adapter(adapter) if adapter is not None else (method, None)
     if method is not None and weights is not None:
         spec = _same(method, spec, adapter)
     if execution.engine in ("generic", "reference") and dtype == "bfloat16":
@@ -73,7 +75,10 @@ def _only_decoders(folder: Path) -> None:
         raise UserError("a decoder is wanted", f"{WORDS[kind]} ({folder.name})", fix="`luthier run` trains and evaluates it")
 
 
-def _same(method: LoRASpec, stored: LoRASpec | None, adapter: Path | None) -> LoRASpec:
-    if stored is None or (method.rank, method.scale) != (stored.rank, stored.scale):
-        raise EngineRefused("an adapter can only be trained on with its own rank and scale", f"{method}, stored {stored}", str(adapter))
+def _same(method: MethodSpec, stored: MethodSpec | None, adapter: Path | None) -> MethodSpec:
+    """The method, when its settings are those of the stored one. The layers may be named in another way: the tensors' names are checked."""
+    names = {n: getattr(method, n) for n in ("targets", "feedforward") if hasattr(method, n)}
+    if type(method) is not type(stored) or replace(stored, **names) != method:  # type: ignore[type-var]
+        must = "an adapter can only be trained on with its own method, rank and scale"
+        raise EngineRefused(must, f"{method}, stored {stored}", str(adapter))
     return method

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pydantic
 
-from luthier.core.errors import from_os_error
+from luthier.core.errors import EngineRefused, from_os_error
 from luthier.core.files import write_json
-from luthier.engine.memory.dimensions import FAMILIES, Dimensions, Trains, read_dimensions, read_family
+from luthier.engine.memory.dimensions import FAMILIES, Dimensions, read_dimensions, read_family
 from luthier.engine.memory.flops import measure_gemm_rate
 from luthier.engine.memory.forecast import Forecast, forecast
 from luthier.engine.memory.model import LIBRARIES, MemoryModel
@@ -75,6 +75,8 @@ def estimate(workspace: Workspace) -> Estimate | None:
     graph, store, recipe = workspace.graph, workspace.store, workspace.project.train
     if not (store.is_built(graph.base) and store.is_built(graph.prepared)) or store.is_built(graph.train):
         return None
+    from luthier.engine.fast.architecture import read_architecture
+    from luthier.engine.fast.load import layers_of, trains_of
     from luthier.engine.text.prepared import read_prepared
     from luthier.stages.train.loop import rows_of_run
 
@@ -85,8 +87,11 @@ def estimate(workspace: Workspace) -> Estimate | None:
         return None
     sizes = read_dimensions(folder)
     sequences = read_prepared(store.build(graph.prepared, execution).path, "train").sequences
-    targets = (recipe.method.targets,) if isinstance(recipe.method.targets, str) else recipe.method.targets
-    model = MemoryModel.of(sizes, Trains.lora(recipe.method.rank, targets, sizes.family), LIBRARIES, recipe.precision)
+    try:
+        trains = trains_of(recipe.method.spec(), layers_of(read_architecture(folder)))
+    except EngineRefused:
+        return None
+    model = MemoryModel.of(sizes, trains, LIBRARIES, recipe.precision)
     limit = limit_bytes(execution) // execution.nproc
     found = forecast(room_in(model, limit, execution), sequences, rows_of_run(len(sequences), recipe), recipe.shares_prefixes)
     rate = gemm_rate(workspace.home, sizes, execution.threads, recipe.precision)

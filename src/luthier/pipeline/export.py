@@ -86,6 +86,11 @@ def _variant(source: ExportSource, options: ExportOptions) -> str:
     if options.to == "peft":
         if source.adapter is None:
             raise UserError("a PEFT export needs an adapter", f"the base model {source.name}", "--to", "name a run or an adapter folder")
+        from luthier.engine.export.loading import adapter_config
+
+        kind = adapter_config(source.adapter)["peft_type"]
+        if kind.startswith("LUTHIER_"):
+            raise UserError("a PEFT export needs a method that PEFT has", kind, "--to", "use `--to merged`")
         return "peft"
     if options.to == "gguf":
         return options.kind
@@ -144,12 +149,14 @@ def _make(job: _Job, work: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
 def _write(job: _Job, model: Any, work: Path) -> dict[str, Any]:
     """The files of the format; what the record adds for it. `model`: merged, float32 (unused for peft)."""
     from luthier.engine.export.folder import write_card, write_model, write_template
+    from luthier.engine.methods.folder import CONFIG, OWN, WEIGHTS
 
     source, kind = job.source, job.options.to
     if kind == "peft":
         assert source.adapter is not None
-        for name in ("adapter_config.json", "adapter_model.safetensors"):
-            shutil.copyfile(source.adapter / name, work / name)
+        for name in (CONFIG, WEIGHTS, OWN):
+            if name != OWN or (source.adapter / OWN).is_file():
+                shutil.copyfile(source.adapter / name, work / name)
         extra: dict[str, Any] = {}
     elif kind == "merged":
         write_model(work, model, source.base.folder, job.variant)  # type: ignore[arg-type]

@@ -50,7 +50,7 @@ class ExportSource:
 
 def find_source(model: str, file: Path) -> ExportSource:
     """The model called `model`: an adapter folder, else a run of the project `file`, else a base model. Raises UserError."""
-    from luthier.engine.export.loading import CONFIG
+    from luthier.engine.methods.folder import CONFIG
     from luthier.engine.models.resolve import resolve
     from luthier.engine.text.renderer import Renderer
 

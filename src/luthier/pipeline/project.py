@@ -159,6 +159,15 @@ def _with_schema_read(evaluate: dict[str, Any], root: Path) -> dict[str, Any]:
     return {**evaluate, "decoding": {**decoding, "json_schema": schema}}
 
 
+def _with_blocks_placed(train: dict[str, Any], root: Path) -> dict[str, Any]:
+    """The section with the path of a quantised base (`method.stored.path`) read against `root`."""
+    method = train.get("method")
+    stored = method.get("stored") if isinstance(method, dict) else None
+    if not isinstance(method, dict) or not isinstance(stored, dict) or not isinstance(stored.get("path"), str):
+        return train
+    return {**train, "method": {**method, "stored": {**stored, "path": str(root / stored["path"])}}}
+
+
 def load_project(path: Path, overrides: tuple[str, ...] = ()) -> Project:
     """Read, override and check a project file. Paths in it are relative to its folder. Raises UserError."""
     data = apply_overrides(read_yaml(path), overrides)
@@ -167,6 +176,8 @@ def load_project(path: Path, overrides: tuple[str, ...] = ()) -> Project:
         data["objective"] = _with_own_metrics_placed(objective, path.parent)
     if isinstance(data.get("evaluate"), dict):
         data["evaluate"] = _with_schema_read(data["evaluate"], path.parent)
+    if isinstance(data.get("train"), dict):
+        data["train"] = _with_blocks_placed(data["train"], path.parent)
     project = parse_config(Project, data, str(path))
     for i, entry in enumerate(project.data.files):
         if not (path.parent / entry.path).exists():

@@ -5,6 +5,7 @@ One decision: faults are planted in the product's own code or in what it stored,
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -233,7 +234,7 @@ def test_another_scale_of_the_adapter_is_caught(untrained_subject: Subject, monk
     from luthier.engine.fast import load
 
     build = load.build_weights
-    monkeypatch.setattr(load, "build_weights", lambda *a: build(*a[:-1], 0.5 * a[-1]))
+    monkeypatch.setattr(load, "build_weights", lambda *a: build(*a[:-1], dataclasses.replace(a[-1], scale=0.5 * a[-1].scale)))
     line = carry_out(AdapterApplied(), untrained_subject)
     assert line.answer == "fails"
     assert figure(line, "largest change") > 1e-6

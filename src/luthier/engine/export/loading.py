@@ -7,7 +7,6 @@ compared with itself. Names and shapes must agree exactly; what these libraries 
 from __future__ import annotations
 
 import io
-import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -16,10 +15,13 @@ from typing import Any
 
 import torch
 
-from luthier.core.errors import CorruptArtifact, EngineRefused, UserError
-from luthier.engine.models.safety import PICKLE_SUFFIXES, non_finite, read_header
+from luthier.core.errors import EngineRefused, UserError
+from luthier.engine.methods.changed import OWN_FORMS
+from luthier.engine.methods.folder import WEIGHTS, read_adapter, read_config
+from luthier.engine.methods.qlora import QLoRASpec
+from luthier.engine.methods.wrapping import PREFIX
+from luthier.engine.models.safety import read_header
 
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _PLAIN_STARTS = (True, False, "gaussian", "orthogonal")
 """Ways of starting a LoRA that leave the base as it is (PEFT: `init_lora_weights`)."""
 
@@ -59,37 +61,27 @@ def load_tuned(base: Path, adapter: Path | None) -> Any:
 
 def merge(model: Any) -> Any:
     """The model with its adapter added into the weights, in the model's own precision (float32). Raises EngineRefused."""
-    if not hasattr(model, "merge_and_unload"):
+    if not hasattr(model, "active_peft_config"):
         return model
-    config = model.active_peft_config
+    config, fix = model.active_peft_config, "export it with `--to peft`"
     if config.is_prompt_learning:
-        fix = "export it with `--to peft`"
-        raise EngineRefused("an adapter that adds to weights is wanted", f"{config.peft_type.value}, which adds tokens", fix=fix)
+        raise EngineRefused("an adapter that adds to weights is wanted", f"{config.peft_type.value}: it adds tokens, not weights", fix=fix)
+    if model.config.tie_word_embeddings and _adapts_vocabulary(model):
+        raise EngineRefused("an adapter that can be merged is wanted", "one on a head that is tied to the embedding", fix=fix)
     try:
         return model.merge_and_unload(safe_merge=True)
     except (NotImplementedError, ValueError, AttributeError) as err:
         raise EngineRefused(f"an adapter that can be merged is wanted: {str(err).splitlines()[0]}", config.peft_type.value) from None
 
 
+def _adapts_vocabulary(model: Any) -> bool:
+    base = model.get_base_model()
+    return any(hasattr(m, "base_layer") for m in (base.get_input_embeddings(), base.get_output_embeddings()))
+
+
 def adapter_config(folder: Path) -> dict[str, Any]:
-    """adapter_config.json of a PEFT folder, after its weights file has been checked. Raises UserError for a pickle or a hostile header."""
-    if not (folder / CONFIG).is_file():
-        raise UserError(f"an adapter folder must hold {CONFIG}", "none", str(folder))
-    if not (folder / WEIGHTS).is_file():
-        pickles = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in PICKLE_SUFFIXES)
-        if pickles:
-            must = "an adapter's weights must be safetensors: a pickle can run any program when it is loaded"
-            raise UserError(must, pickles[0], str(folder))
-        raise UserError(f"an adapter folder must hold {WEIGHTS}", "none", str(folder))
-    faults = non_finite(folder / WEIGHTS, read_header(folder / WEIGHTS))
-    if faults:
-        raise UserError(f"weights must be finite numbers: {faults[0].reason}", where=faults[0].where)
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as err:
-        raise CorruptArtifact(f"{folder / CONFIG} cannot be read ({err}): train or copy the adapter again") from None
-    if not isinstance(config, dict) or not config.get("peft_type"):
-        raise UserError(f"{CONFIG} must name its method (`peft_type`)", "nothing", str(folder))
+    """`methods.folder.read_config`, of an adapter that leaves its base as it is. Raises EngineRefused for another one."""
+    config = read_config(folder)
     start = config.get("init_lora_weights", True)
     if config["peft_type"] == "LORA" and start not in _PLAIN_STARTS:
         fix = "convert it to a plain LoRA first (PEFT: `save_pretrained(path_initial_model_for_weight_conversion=...)`)"
@@ -97,19 +89,45 @@ def adapter_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def _with_own_form(model: Any, folder: Path) -> Any:
+    """The model with the tensors of a form that PEFT does not have in the place of its own."""
+    from safetensors.torch import load_file
+
+    weights = {name.removeprefix(PREFIX): t for name, t in load_file(folder / WEIGHTS).items()}
+    parameters = dict(model.named_parameters())
+    strange = {n: list(t.shape) for n, t in weights.items() if n not in parameters or parameters[n].shape != t.shape}
+    if strange:
+        first = next(iter(strange))
+        raise UserError("the adapter must be of this base and method", f"{first} with shape {strange[first]}", str(folder))
+    with torch.no_grad():
+        for name, tensor in weights.items():
+            parameters[name].copy_(tensor)
+    return model
+
+
 def _with_adapter(model: Any, folder: Path) -> Any:
     from safetensors.torch import load_file
 
+    config = adapter_config(folder)
+    kind = config["peft_type"]
+    if kind in OWN_FORMS and not config.get("create"):
+        return _with_own_form(model, folder)
+    if kind.startswith("LUTHIER_"):
+        spec = read_adapter(folder)[0]
+        raise EngineRefused("a method that other programs know is wanted", f"{spec.kind}: {spec.unmergeable}", str(folder))
+    if "luthier" in config:
+        spec = read_adapter(folder)[0]
+        assert isinstance(spec, QLoRASpec)
+        spec.round(model)
     with quiet_libraries():  # what PEFT finds to say about other libraries when it is first imported
         from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
-    kind = adapter_config(folder)["peft_type"]
     try:
         with quiet_libraries():
             wrapped: Any = get_peft_model(model, PeftConfig.from_pretrained(str(folder)), autocast_adapter_dtype=False)
     except (ValueError, TypeError, KeyError, AttributeError) as err:
         raise UserError(f"the adapter must be of this base: {str(err).splitlines()[0][:200]}", kind, str(folder)) from None
-    wanted = {name: tuple(t.shape) for name, t in get_peft_model_state_dict(wrapped).items()}
+    wanted = {name: tuple(t.shape) for name, t in get_peft_model_state_dict(wrapped, save_embedding_layers=False).items()}
     found = {span.name: span.shape for span in read_header(folder / WEIGHTS)}
     _same_tensors(wanted, found, folder)
     set_peft_model_state_dict(wrapped, {n: t.float() for n, t in load_file(folder / WEIGHTS).items()})

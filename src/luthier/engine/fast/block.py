@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from luthier.engine.fast.architecture import Architecture
+from luthier.engine.fast.dense import norm_gradient
 from luthier.engine.fast.noisy import LayerNoise, dropped
 from luthier.engine.fast.products import adapter_gradients, project, project_back, project_onto
 from luthier.engine.fast.weights import Block
@@ -131,17 +132,22 @@ def block_backward(
     d_q, d_kv = d_q.flatten(1), torch.cat([d_k, d_v], dim=1).flatten(1)
     scale = rms_scale(saved.h, arch.eps)
     x = rms_apply(saved.h, scale, block.input_norm)
-    d_x = project_back(block.linears["kv"], d_kv).to(d_out.dtype) if needs_input else None
-    d_x_of_q = project_back(block.linears["q"], d_q).to(d_out.dtype) if needs_input else None
+    needs_x = needs_input or isinstance(block.input_norm, torch.nn.Parameter)
+    d_x = project_back(block.linears["kv"], d_kv).to(d_out.dtype) if needs_x else None
+    d_x_of_q = project_back(block.linears["q"], d_q).to(d_out.dtype) if needs_x else None
     adapter_gradients(block.linears["q"], x if rows is None else x[rows], d_q, d_x_of_q, noise)
     adapter_gradients(block.linears["kv"], x, d_kv, d_x, place.row_noise)
     if d_x is None or d_x_of_q is None:
         return None
     if rows is None:
         d_x.add_(d_x_of_q)
-        return rms_backward(d_x, saved.h, scale, block.input_norm).add_(d_mid)
-    d_x.index_add_(0, rows, d_x_of_q)
-    return rms_backward(d_x, saved.h, scale, block.input_norm).index_add_(0, rows, d_mid)
+    else:
+        d_x.index_add_(0, rows, d_x_of_q)
+    norm_gradient(block.input_norm, d_x, saved.h, scale)
+    if not needs_input:
+        return None
+    d_h = rms_backward(d_x, saved.h, scale, block.input_norm)
+    return d_h.add_(d_mid) if rows is None else d_h.index_add_(0, rows, d_mid)
 
 
 def _mlp_backward(block: Block, arch: Architecture, d_out: torch.Tensor, saved: Saved, noise: TokenNoise | None) -> torch.Tensor:
@@ -150,7 +156,7 @@ def _mlp_backward(block: Block, arch: Architecture, d_out: torch.Tensor, saved: 
     act = arch.activation.forward(gate)
     d_down = dropped(_norm_backward(d_out, saved.mlp_raw, block.mlp_norm, arch.eps), noise, "mlp")
     d_act = project_back(block.linears["down"], d_down)
-    if block.linears["down"].adapters:
+    if block.linears["down"].trainable:
         adapter_gradients(block.linears["down"], act * up, d_down, d_act, noise)
     d_gate_up = torch.empty_like(saved.gate_up)
     d_gate, d_up = d_gate_up.chunk(2, dim=1)
@@ -159,8 +165,9 @@ def _mlp_backward(block: Block, arch: Architecture, d_out: torch.Tensor, saved: 
     scale = rms_scale(saved.mid, arch.eps)
     linear = block.linears["gate_up"]
     d_x = project_back(linear, d_gate_up).to(d_out.dtype)
-    if linear.adapters:
+    if linear.trainable:
         adapter_gradients(linear, rms_apply(saved.mid, scale, block.post_norm), d_gate_up, d_x, noise)
+    norm_gradient(block.post_norm, d_x, saved.mid, scale)
     return rms_backward(d_x, saved.mid, scale, block.post_norm).add_(d_out)
 
 

@@ -13,6 +13,7 @@ import torch
 
 from luthier.engine.fast.architecture import Architecture
 from luthier.engine.fast.block import KeyValue, Place, Rotary, Saved, block_backward, block_forward, block_saved
+from luthier.engine.fast.dense import norm_gradient
 from luthier.engine.fast.noisy import layer_noise
 from luthier.engine.fast.weights import Weights
 from luthier.engine.kernels.norm import rms_apply, rms_backward, rms_scale, rotary_angles
@@ -108,7 +109,9 @@ class Decoder:
 
     def backward(self, run: Run, d_hidden: torch.Tensor) -> None:
         """Add the gradients of all adapters given that of `run.hidden`. Frees what the run saved, layer by layer."""
-        d_last = rms_backward(d_hidden, run.last, rms_scale(run.last, self.arch.eps), self.weights.norm)
+        scale = rms_scale(run.last, self.arch.eps)
+        norm_gradient(self.weights.norm, d_hidden, run.last, scale)
+        d_last = rms_backward(d_hidden, run.last, scale, self.weights.norm)
         final = run.places[-1].plan.rows
         assert final is not None
         d_h: torch.Tensor | None = d_last.new_zeros(len(final), self.arch.hidden).index_copy_(0, run.wanted, d_last)

@@ -22,7 +22,7 @@ from luthier.engine.kernels.head import head_backward, head_forward
 from luthier.engine.memory.flops import pair_cost
 from luthier.engine.memory.forecast import Forecast, forecast
 from luthier.engine.memory.model import rows_of
-from luthier.engine.memory.room import Room
+from luthier.engine.memory.room import Room, Uncounted
 from luthier.engine.objective import check_finite, check_needs, differentiate, linear_coefficients
 from luthier.engine.optim.config import OptimizerConfig
 from luthier.engine.sampler.generate import generate
@@ -47,7 +47,7 @@ class FastEngine:
 
     name = "fast"
 
-    def __init__(self, decoder: Decoder, adapters: AdapterSet, room: Room) -> None:
+    def __init__(self, decoder: Decoder, adapters: AdapterSet, room: Room | Uncounted) -> None:
         self._decoder, self._adapters, self._room, self._budget = decoder, adapters, room, room.micro_batch_tokens
         self._pair_cost = pair_cost(decoder.arch)
         self.recomputed_layers = 0
@@ -129,8 +129,8 @@ class FastEngine:
     def replace_gradients(self, gradients: dict[str, Any] | None) -> None:
         self._adapters.replace_gradients(gradients)
 
-    def forecast(self, sequences: Sequence[TokenSequence], steps: Sequence[np.ndarray], shared: bool = True) -> Forecast:
-        return forecast(self._room, sequences, steps, shared)
+    def forecast(self, sequences: Sequence[TokenSequence], steps: Sequence[np.ndarray], shared: bool = True) -> Forecast | None:
+        return None if isinstance(self._room, Uncounted) else forecast(self._room, sequences, steps, shared)
 
     # reading ------------------------------------------------------------------------------------------------
 

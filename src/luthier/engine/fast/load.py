@@ -9,21 +9,26 @@ from pathlib import Path
 
 import torch
 
-from luthier.core.errors import UserError
+from luthier.core.errors import EngineRefused
 from luthier.core.execution import Execution
 from luthier.engine.adapter import AdapterSet, AdapterSource
 from luthier.engine.fast.architecture import Architecture, read_architecture
 from luthier.engine.fast.decoder import Decoder
 from luthier.engine.fast.engine import FastEngine
-from luthier.engine.fast.weights import build_weights, values_of
+from luthier.engine.fast.weights import Trained, build_weights, values_of
 from luthier.engine.memory.dimensions import Trains, read_dimensions
 from luthier.engine.memory.flops import FROZEN
-from luthier.engine.memory.room import make_room
-from luthier.engine.methods.lora import LoRASpec, initial_weights
+from luthier.engine.memory.room import Uncounted, make_room
+from luthier.engine.methods.contract import MethodSpec, fill
+from luthier.engine.methods.dora import DoRASpec
+from luthier.engine.methods.last_layers import LastLayersSpec
+from luthier.engine.methods.lora import LoRASpec, initial_weights, magnitude_name
+from luthier.engine.methods.targets import WHERE, Layers, saved_modules
+from luthier.engine.methods.wrapping import PREFIX
 
 
 def load_fast(
-    folder: Path, spec: LoRASpec | None, weights: dict[str, torch.Tensor] | None, seed: int, dtype: torch.dtype, execution: Execution
+    folder: Path, spec: MethodSpec | None, weights: dict[str, torch.Tensor] | None, seed: int, dtype: torch.dtype, execution: Execution
 ) -> FastEngine:
     """weights: the adapter to start from, by saved name; None for a fresh one. Raises EngineRefused or UserError.
 
@@ -31,35 +36,78 @@ def load_fast(
     """
     values = values_of(dtype)
     arch = read_architecture(folder)
-    modules = spec.resolve(linear_names(arch)) if spec else ()
-    shapes = _adapted_shapes(arch, modules)
-    trains = Trains(spec.rank, modules) if spec else FROZEN
-    room = make_room(read_dimensions(folder), trains, execution, str(dtype).removeprefix("torch."))
-    start = {} if spec is None else (initial_weights(shapes, spec, seed, values) if weights is None else weights)
-    _check(start, shapes, spec)
-    parameters = {name: torch.nn.Parameter(tensor.to(values).clone()) for name, tensor in start.items()}
-    built = build_weights(folder, arch, dtype, parameters, spec.scale if spec else 1.0)
+    layers = layers_of(arch)
+    parameters = _parameters(spec, arch, layers, seed, values)
+    counted = spec is None or type(spec) is LoRASpec
+    if spec is not None and not counted and dtype == torch.bfloat16:
+        raise EngineRefused("products in bfloat16 are for lora", spec.kind, "train.precision", "use precision=float32")
+    kind = str(dtype).removeprefix("torch.")
+    room = make_room(read_dimensions(folder), trains_of(spec, layers), execution, kind) if counted else Uncounted.of(execution)
+    if weights is not None:
+        fill(parameters, weights, folder.name)
+    scale = spec.scale if isinstance(spec, LoRASpec) else 1.0
+    built = build_weights(folder, arch, dtype, Trained(parameters, scale, weights is None))
     with torch.no_grad():
         built.merge()
+    modules = saved_modules(_adapted(spec, layers), layers) if isinstance(spec, LoRASpec) else ()
     adapters = AdapterSet(parameters, AdapterSource(spec, modules, folder.name))
     return FastEngine(Decoder(arch, built), adapters, room)
 
 
-def linear_names(arch: Architecture) -> tuple[str, ...]:
-    """Last names of a layer's linear modules, in the order of computation."""
-    return tuple(name.rsplit(".", 1)[-1] for name in arch.linear_shapes())
+def _parameters(
+    spec: MethodSpec | None, arch: Architecture, layers: Layers, seed: int, dtype: torch.dtype
+) -> dict[str, torch.nn.Parameter]:
+    """What a method trains by saved name; what starts as the base does is empty yet. Raises EngineRefused for a method not done here."""
+    if isinstance(spec, LoRASpec) and type(spec) in (LoRASpec, DoRASpec):
+        shapes = _adapted(spec, layers)
+        found = initial_weights(shapes, spec, seed, dtype)
+        if isinstance(spec, DoRASpec):
+            found |= {magnitude_name(name): torch.zeros(out, dtype=dtype) for name, (out, _) in shapes.items()}
+    elif isinstance(spec, LastLayersSpec):
+        found = {PREFIX + name: torch.zeros(shape, dtype=dtype) for name, shape in _last(spec, arch, layers).items()}
+    elif spec is None:
+        found = {}
+    else:
+        raise EngineRefused("the fast engine trains lora, dora, last_layers", spec.kind, "train.method.kind", "use engine=reference")
+    return {name: torch.nn.Parameter(tensor) for name, tensor in found.items()}
 
 
-def _adapted_shapes(arch: Architecture, modules: tuple[str, ...]) -> dict[str, tuple[int, int]]:
-    return {
-        f"model.layers.{i}.{name}": shape
-        for i in range(arch.layers)
-        for name, shape in arch.linear_shapes().items()
-        if name.rsplit(".", 1)[-1] in modules
-    }
+def _last(spec: LastLayersSpec, arch: Architecture, layers: Layers) -> dict[str, tuple[int, ...]]:
+    spec.check(arch.layers)
+    if arch.gemma or arch.qk_norm or arch.qkv_bias:
+        words = "the fast engine trains the last_layers of models with two norms a layer and no biases"
+        raise EngineRefused(words, arch.family, "train.method.kind", "use engine=reference")
+    found: dict[str, tuple[int, ...]] = {"model.norm.weight": (arch.hidden,)}
+    for i in range(arch.layers - spec.layers, arch.layers):
+        stem = f"model.layers.{i}."
+        found |= {f"{name}.weight": shape for name, shape in layers.linear.items() if name.startswith(stem)}
+        found |= {f"{stem}{name}.weight": (arch.hidden,) for name in ("input_layernorm", "post_attention_layernorm")}
+    return found
 
 
-def _check(weights: dict[str, torch.Tensor], shapes: dict[str, tuple[int, int]], spec: LoRASpec | None) -> None:
-    wanted = {} if spec is None else {k: tuple(v.shape) for k, v in initial_weights(shapes, spec, 0, torch.float32).items()}
-    if {k: tuple(v.shape) for k, v in weights.items()} != wanted:
-        raise UserError("the adapter must be of this model and method", f"{len(weights)} tensors, {len(wanted)} wanted")
+def layers_of(arch: Architecture) -> Layers:
+    """The decoder's linear layers by the names that transformers gives them."""
+    linear = {f"model.layers.{i}.{name}": shape for i in range(arch.layers) for name, shape in arch.linear_shapes().items()}
+    vocabulary = (arch.vocabulary, arch.hidden)
+    return Layers(linear, {"lm_head": vocabulary, "model.embed_tokens": (arch.hidden, arch.vocabulary)})
+
+
+def _adapted(spec: LoRASpec, layers: Layers) -> dict[str, tuple[int, int]]:
+    chosen = spec.choose(layers)
+    for name in chosen:
+        if name in layers.others:
+            raise EngineRefused("the fast engine adapts linear layers of the stack", name, WHERE, "use engine=reference")
+    return chosen
+
+
+def trains_of(spec: MethodSpec | None, layers: Layers) -> Trains:
+    """What the memory model counts. Raises EngineRefused for a method or a choice of layers that it does not know."""
+    if spec is None:
+        return FROZEN
+    if not isinstance(spec, LoRASpec) or type(spec) is not LoRASpec:
+        raise EngineRefused("memory and time are counted for lora", spec.kind, "train.method.kind")
+    chosen = _adapted(spec, layers)
+    parts = tuple(dict.fromkeys(name.rsplit(".", 1)[-1] for name in chosen))
+    if len(chosen) != sum(name.rsplit(".", 1)[-1] in parts for name in layers.linear):
+        raise EngineRefused("the fast engine adapts a layer in the whole stack", f"{len(chosen)} layers", WHERE, "use engine=reference")
+    return Trains(spec.rank, parts)

@@ -50,6 +50,8 @@ def adapter_gradients(
 
     d_x: what `project_back` gave, to which dropout of the adapters' input adds, in place; None where it is not needed.
     """
+    for part in linear.dense:
+        part.accumulate(x, d_y)
     if noise is not None and noise.rates.lora:
         dropped_gradients(linear, x, d_y, noise, d_x)
         return

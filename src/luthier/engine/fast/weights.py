@@ -16,9 +16,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from luthier.core.errors import CorruptArtifact, EngineRefused, UserError
-from luthier.engine.fast.architecture import Architecture
+from luthier.engine.fast.architecture import Architecture, Part
+from luthier.engine.fast.dense import Dense, Directed, Whole
 from luthier.engine.kernels.head import Head
-from luthier.engine.methods.lora import a_name, b_name
+from luthier.engine.methods.lora import a_name, b_name, magnitude_name
+from luthier.engine.methods.wrapping import PREFIX
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +48,25 @@ class LowAdapters:
 
 @dataclass(slots=True)
 class Linear:
-    """A group of linear layers: weight [out, in], adapters merged unless it is in bfloat16; bias [out] or None."""
+    """A group of linear layers: weight [out, in], adapters merged unless it is in bfloat16; bias [out] or None.
+
+    dense: trained parts whose gradient is formed whole; their columns of `weight` are theirs alone.
+    """
 
     weight: torch.Tensor
     bias: torch.Tensor | None
     parts: tuple[torch.Tensor, ...]
     adapters: tuple[Adapter, ...]
+    dense: tuple[Dense, ...] = ()
     low: LowAdapters | None = None
 
     @property
     def merged(self) -> bool:
         return self.weight.dtype != torch.bfloat16
+
+    @property
+    def trainable(self) -> bool:
+        return bool(self.adapters or self.dense)
 
     def merge(self) -> None:
         """Bring `weight`, or `low`, up to date with the adapters."""
@@ -69,6 +79,8 @@ class Linear:
             at += len(part)
         for adapter in self.adapters:
             self.weight[adapter.columns].addmm_(adapter.b.detach()[adapter.rows], adapter.a.detach(), alpha=adapter.scale)
+        for part in self.dense:
+            part.merge(self.weight)
 
     def _lowered(self) -> LowAdapters:
         a = torch.cat([adapter.a.detach() for adapter in self.adapters])
@@ -95,7 +107,7 @@ class Block:
 
     @property
     def trainable(self) -> bool:
-        return any(linear.adapters for linear in self.linears.values())
+        return any(linear.trainable for linear in self.linears.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +122,7 @@ class Weights:
     def merge(self) -> None:
         for block in self.blocks:
             for linear in block.linears.values():
-                if linear.adapters:
+                if linear.trainable:
                     linear.merge()
 
 
@@ -137,19 +149,26 @@ def values_of(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype == torch.bfloat16 else dtype
 
 
-def build_weights(
-    folder: Path, arch: Architecture, dtype: torch.dtype, adapters: Mapping[str, torch.nn.Parameter], scale: float
-) -> Weights:
-    """Read `folder` and lay the weights out in groups. adapters: A and B by saved name, for the adapted modules.
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """The parameters of a method by saved name. scale: of B A. fresh: those that start as the base does are still to be filled."""
+
+    parameters: Mapping[str, torch.nn.Parameter]
+    scale: float = 1.0
+    fresh: bool = True
+
+
+def build_weights(folder: Path, arch: Architecture, dtype: torch.dtype, trained: Trained) -> Weights:
+    """Read `folder` and lay the weights out in groups, with the trained parameters in their places.
 
     dtype: that of the products (see `values_of`).
     """
     tensors = read_tensors(folder)
     _check_stored(tensors, folder)
-    take = _Taker(tensors, folder, arch.gemma, values_of(dtype), dtype)
+    take = _Taker(tensors, folder, arch.gemma, values_of(dtype), dtype, trained)
     embed = take("model.embed_tokens.weight", (arch.vocabulary, arch.hidden)).to(dtype)
     head = embed if arch.tied else take("lm_head.weight", (arch.vocabulary, arch.hidden)).to(dtype)
-    blocks = tuple(_block(take, arch, f"model.layers.{i}.", adapters, scale) for i in range(arch.layers))
+    blocks = tuple(_block(take, arch, f"model.layers.{i}.") for i in range(arch.layers))
     return Weights(embed, Head(head, arch.scales.logits_cap), take.norm("model.norm", arch.hidden), blocks)
 
 
@@ -166,11 +185,17 @@ class _Taker:
     one_based: bool
     dtype: torch.dtype
     products: torch.dtype
+    trained: Trained
 
     def norm(self, name: str, size: int) -> torch.Tensor:
-        """What a norm multiplies by, [size]."""
+        """What a norm multiplies by, [size]; the parameter itself where it is trained."""
         weight = self(f"{name}.weight", (size,)).to(self.dtype)
-        return weight + 1 if self.one_based else weight
+        parameter = self.trained.parameters.get(f"{PREFIX}{name}.weight")
+        if parameter is None:
+            return weight + 1 if self.one_based else weight
+        if self.trained.fresh:
+            parameter.data.copy_(weight)
+        return parameter
 
     def __call__(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
         if name not in self.tensors:
@@ -180,8 +205,8 @@ class _Taker:
         return self.tensors[name]
 
 
-def _block(take: _Taker, arch: Architecture, prefix: str, adapters: Mapping[str, torch.nn.Parameter], scale: float) -> Block:
-    linears = {group: _group(take, arch, prefix, group, adapters, scale) for group in arch.groups()}
+def _block(take: _Taker, arch: Architecture, prefix: str) -> Block:
+    linears = {group: _group(take, arch, prefix, group) for group in arch.groups()}
     inner = ("pre_feedforward_layernorm", "post_attention_layernorm", "post_feedforward_layernorm")
     names = inner if arch.gemma else ("post_attention_layernorm",)
     norms = [take.norm(prefix + name, arch.hidden) for name in ("input_layernorm", *names)]
@@ -190,8 +215,10 @@ def _block(take: _Taker, arch: Architecture, prefix: str, adapters: Mapping[str,
     return Block(linears, norms[0], norms[1], *after, qk[0], qk[1])
 
 
-def _group(take: _Taker, arch: Architecture, prefix: str, group: str, adapters: Mapping[str, torch.nn.Parameter], scale: float) -> Linear:
-    shapes, parts, biases, found, at = arch.linear_shapes(), [], [], [], 0
+def _group(take: _Taker, arch: Architecture, prefix: str, group: str) -> Linear:
+    shapes, parts, biases, at = arch.linear_shapes(), [], [], 0
+    adapters: list[Adapter] = []
+    dense: list[Dense] = []
     for part in arch.groups()[group]:
         name, rows = prefix + part.module, slice(part.first, part.last)
         columns = slice(at, at + part.last - part.first)
@@ -199,10 +226,32 @@ def _group(take: _Taker, arch: Architecture, prefix: str, group: str, adapters: 
         parts.append(take(f"{name}.weight", shapes[part.module])[rows])
         if arch.qkv_bias and group in ("q", "kv"):
             biases.append(take(f"{name}.bias", shapes[part.module][:1])[rows])
-        if a_name(name) in adapters:
-            found.append(Adapter(adapters[a_name(name)], adapters[b_name(name)], scale, columns, rows, part.module))
+        found = _trained(take.trained, prefix, part, parts[-1], columns)
+        if isinstance(found, Adapter):
+            adapters.append(found)
+        elif found is not None:
+            dense.append(found)
     bias = torch.cat(biases).to(take.dtype) if biases else None
-    linear = Linear(torch.cat(parts).to(take.products), bias, (), tuple(found))
-    if found and linear.merged:
+    linear = Linear(torch.cat(parts).to(take.products), bias, (), tuple(adapters), tuple(dense))
+    if adapters and linear.merged:
         linear.parts = tuple(parts)
     return linear
+
+
+def _trained(trained: Trained, prefix: str, part: Part, stored: torch.Tensor, columns: slice) -> Adapter | Dense | None:
+    """What is trained on a part's rows of a linear layer, at its start when it is fresh."""
+    found, name, rows = trained.parameters, prefix + part.module, slice(part.first, part.last)
+    if PREFIX + name + ".weight" in found:
+        whole = Whole(found[PREFIX + name + ".weight"], columns, rows)
+        if trained.fresh:
+            whole.weight.data[rows].copy_(stored)
+        return whole
+    if a_name(name) not in found:
+        return None
+    a, b = found[a_name(name)], found[b_name(name)]
+    if magnitude_name(name) not in found:
+        return Adapter(a, b, trained.scale, columns, rows, part.module)
+    magnitude = found[magnitude_name(name)]
+    if trained.fresh:
+        magnitude.data[rows] = torch.linalg.norm(stored.to(magnitude.dtype), dim=1)
+    return Directed(stored, a, b, magnitude, trained.scale, columns, rows)

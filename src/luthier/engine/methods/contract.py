@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 
@@ -45,6 +45,11 @@ class Installed:
 class MethodSpec(Protocol):
     """A method with its settings: a frozen dataclass in a file of this folder."""
 
+    kind: ClassVar[str]
+    """The name of its part in a project file."""
+    starts_as_base: ClassVar[bool]
+    """Whether the untrained method changes nothing. A rounded base and learned tokens cannot."""
+
     def install(self, model: Any, seed: int) -> Installed:
         """Put the method on a frozen transformers model, in place.
 
@@ -54,6 +59,16 @@ class MethodSpec(Protocol):
 
     def save(self, folder: Path, weights: Mapping[str, torch.Tensor], modules: tuple[str, ...], base: str) -> None:
         """Write an adapter folder (fsynced). modules: of `Installed`; base: the name of the model it belongs to."""
+        ...
+
+    @property
+    def unmergeable(self) -> str:
+        """Why it cannot become plain weights of the model's own architecture; empty when it can."""
+        ...
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> MethodSpec | None:
+        """The spec of a saved adapter; None when it is another method's. Raises EngineRefused for a variant that is not computed here."""
         ...
 
 

@@ -129,12 +129,12 @@ def convert_weights(file: GGUFFile, config: dict[str, Any], progress: Progress) 
             raise UserError("the quantisation of each tensor must be known", tensor.tensor_type.name, f"{file.path}, {name}") from None
         values = np.ascontiguousarray(values, dtype=np.float32)
         part = name.split(".")[2] if name.startswith("blk.") else ""
-        out[_name_of(name, file)] = _unpermute(values, heads[part]) if permuted and part in heads else values
+        out[layer_name(name, file)] = unpermute(values, heads[part]) if permuted and part in heads else values
     _check_complete(out, config, file)
     return out
 
 
-def _name_of(name: str, file: GGUFFile) -> str:
+def layer_name(name: str, file: GGUFFile) -> str:
     """`blk.3.attn_q.weight` -> `model.layers.3.self_attn.q_proj.weight`."""
     parts = name.split(".")
     if len(parts) == 4 and parts[0] == "blk" and parts[1].isdigit() and parts[2] in BLOCK_NAMES:
@@ -144,7 +144,7 @@ def _name_of(name: str, file: GGUFFile) -> str:
     raise UserError("each tensor must belong to the Llama family", repr(name), str(file.path), "use the model's safetensors folder")
 
 
-def _unpermute(values: Any, num_heads: int) -> Any:
+def unpermute(values: Any, num_heads: int) -> Any:
     """Undo llama.cpp's row order: within a head, [a0 b0 a1 b1 ...] -> [a0 a1 ... b0 b1 ...]."""
     import numpy as np
 

@@ -18,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from luthier.engine.adapter import AdapterSet
 from luthier.engine.contract import Batch, Completion, Loss, NonFiniteLoss, Progress, Sampling, StepOutput, TargetScores, TokenSequence
+from luthier.engine.methods.contract import Root
 from luthier.engine.noise import TokenNoise, token_noise
 from luthier.engine.objective import check_finite, check_needs, of_means
 from luthier.engine.optim.config import OptimizerConfig
@@ -34,8 +35,9 @@ class ReferenceEngine:
 
     name = "reference"
 
-    def __init__(self, model: Any, adapters: AdapterSet) -> None:
-        self._model, self._adapters = model, adapters
+    def __init__(self, model: Any, adapters: AdapterSet, root: Root | None = None) -> None:
+        self._model, self._adapters, self._root = model, adapters, root
+        self._longest = longest_of(model.config) - (root.num_tokens if root else 0)
         self.num_trainable = adapters.num_trainable
         self.refusal: str | None = None
         self.recomputed_layers = 0
@@ -137,7 +139,7 @@ class ReferenceEngine:
     def sample(
         self, prompts: list[np.ndarray], sampling: Sampling, progress: Progress | None = None, tokenizer: TextTokenizer | None = None
     ) -> list[Completion]:
-        window = Window(self._model.config.vocab_size, longest_of(self._model.config))
+        window = Window(self._model.config.vocab_size, self._longest)
         out: list[Completion] = []
         for job in make_jobs(prompts, sampling, window, tokenizer, WholeStops):
             while job.take(self._next_token(job, sampling)):
@@ -171,19 +173,25 @@ class ReferenceEngine:
 
     def _logits(self, tokens: np.ndarray, rows: torch.Tensor) -> torch.Tensor:
         """The model's own logits after the tokens at `rows`, [len(rows), vocabulary]."""
-        ids = torch.from_numpy(tokens.astype(np.int64))[None]
+        inputs = self._inputs(tokens)
+        before = inputs["inputs_embeds"].shape[1] - len(tokens) if "inputs_embeds" in inputs else 0
         with _exact_attention(self._model.dtype == torch.float64):
-            return self._model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False, logits_to_keep=rows).logits[0]
+            return self._model(**inputs, use_cache=False, logits_to_keep=rows + before).logits[0]
 
     def _hidden(self, tokens: np.ndarray) -> torch.Tensor:
         """Rows after the final norm, [N, hidden]."""
-        ids = torch.from_numpy(tokens.astype(np.int64))[None]
-        decoder = self._model.get_decoder()
         with _exact_attention(self._model.dtype == torch.float64):
-            return decoder(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).last_hidden_state[0]
+            return self._model.get_decoder()(**self._inputs(tokens), use_cache=False).last_hidden_state[0, -len(tokens) :]
+
+    def _inputs(self, tokens: np.ndarray) -> dict[str, Any]:
+        """What transformers takes for one sequence."""
+        ids = torch.from_numpy(tokens.astype(np.int64))[None]
+        if self._root is None:
+            return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        return below(self._root, self._model, ids)
 
     def _check(self, sequences: Any) -> None:
-        check_sequences(sequences, self._model.config.vocab_size, longest_of(self._model.config))
+        check_sequences(sequences, self._model.config.vocab_size, self._longest)
 
     # state --------------------------------------------------------------------------------------------------
 
@@ -200,6 +208,21 @@ class ReferenceEngine:
 def longest_of(config: Any) -> int:
     """Tokens of a sequence that the model has positions for."""
     return getattr(config, "max_position_embeddings", None) or 2**31
+
+
+def below(root: Root, model: Any, ids: torch.Tensor) -> dict[str, Any]:
+    """The inputs of a decoder for one sequence (int64 [1, N]) with a learned root before it, as PEFT gives them."""
+    from transformers import DynamicCache
+
+    inputs: dict[str, Any] = {"attention_mask": torch.ones(1, root.num_tokens + ids.shape[1], dtype=torch.int64)}
+    embeddings, keys_values = root.embeddings(), root.keys_values()
+    if embeddings is not None:
+        return inputs | {"inputs_embeds": torch.cat([embeddings[None], model.get_input_embeddings()(ids)], 1)}
+    assert keys_values is not None
+    cache = DynamicCache(config=model.config)
+    for layer, (keys, values) in enumerate(keys_values):
+        cache.update(keys[None], values[None], layer)
+    return inputs | {"input_ids": ids, "past_key_values": cache}
 
 
 def _target_weights(s: TokenSequence) -> np.ndarray:

@@ -42,7 +42,7 @@ def load_reference(
 ) -> ReferenceEngine:
     """weights: the adapter to start from, by saved name; None for a fresh one. Raises UserError or EngineRefused."""
     tuned = put_on(load_model(folder, dtype), spec, weights, seed, folder.name)
-    return ReferenceEngine(tuned.model, tuned.adapters)
+    return ReferenceEngine(tuned.model, tuned.adapters, tuned.root)
 
 
 def load_model(folder: Path, dtype: torch.dtype, attention: str | None = None) -> Any:

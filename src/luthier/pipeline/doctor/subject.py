@@ -126,9 +126,12 @@ class Subject:
     @cached_property
     def predictor(self) -> Predictor:
         """What evaluation loads for the checkpoint, by the same function."""
+        from luthier.engine.predictor import Predictor
         from luthier.stages.evaluate.model import load_predictor
 
-        return load_predictor(self.checkpoint, self.execution, self.project.decoding(), choices_of(self.dataset))
+        found = load_predictor(self.checkpoint, self.execution, self.project.decoding(), choices_of(self.dataset))
+        assert isinstance(found, Predictor)  # a decoder's: the doctor proves nothing else
+        return found
 
     @property
     def engine(self) -> Engine:
@@ -164,9 +167,9 @@ class Subject:
 
     @cached_property
     def _start_state(self) -> dict[str, Any]:
-        from luthier.engine.methods.lora import load_adapter
+        from luthier.engine.methods.folder import read_adapter
 
-        _, weights = load_adapter(self.start.path / "adapter")
+        _, weights = read_adapter(self.start.path / "adapter")
         return {f"adapter.{name}": value for name, value in weights.items()}
 
     def with_adapter(self, execution: Execution) -> Engine:

@@ -15,6 +15,7 @@ from luthier.core.config import Config
 from luthier.engine.contract import NoiseRates
 from luthier.engine.optim.config import AdamW, OptimizerConfig, Schedule
 from luthier.parts.losses.sft import SFT
+from luthier.parts.methods.loading import MethodConfig
 from luthier.parts.methods.lora import LoRA
 from luthier.stages.train.regularisation import Regularisation
 
@@ -29,7 +30,7 @@ class EarlyStopping(Config):
 class Recipe(Config):
     """Method, optimiser, schedule, regularisation, length, and how training is watched."""
 
-    method: LoRA = LoRA()
+    method: MethodConfig = LoRA()
     learning_rate: float = Field(default=2e-4, gt=0, le=1)
     optimizer: OptimizerConfig = AdamW()
     schedule: Schedule = Schedule()

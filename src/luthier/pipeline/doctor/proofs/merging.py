@@ -32,9 +32,9 @@ class Merging(Proof):
         from luthier.engine.export.loading import load_tuned, merge
 
         readings = [Reading(s.tokens, int(np.flatnonzero(s.weights)[0])) for s in subject.sequences]
-        model = load_tuned(Path(subject.base.result.folder), subject.checkpoint.path / "adapter")
-        beside = answer_logits(model, readings, _quiet)
         try:
+            model = load_tuned(Path(subject.base.result.folder), subject.checkpoint.path / "adapter")
+            beside = answer_logits(model, readings, _quiet)
             model = merge(model)
         except EngineRefused as err:
             return Finding(f"this method is never merged: {err}", applies=False)

@@ -1,0 +1,91 @@
+"""(IA)^3: one trained factor for each key, value and inner MLP channel (arXiv:2205.05638).
+
+One decision: with no targets given they are found by the names that attention and MLP layers have in transformers; a model
+with other names needs `targets`, because scaling the wrong layers would train and mean nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from luthier.core.errors import UserError
+from luthier.engine.methods.contract import Installed
+from luthier.engine.methods.folder import write_folder
+from luthier.engine.methods.targets import layers_of, saved_modules, select
+from luthier.engine.methods.wrapping import wrap
+
+_ATTENTION = (("k_proj", "v_proj"), ("query_key_value",), ("c_attn",), ("key", "value"), ("k_lin", "v_lin"), ("k", "v"))
+_MLP = ("down_proj", "dense_4h_to_h", "fc2", "mlp.c_proj", "lin2", "wo")
+
+
+@dataclass(frozen=True, slots=True)
+class IA3Spec:
+    """Outputs of `targets` and inputs of `feedforward` are multiplied by a trained vector that starts at one. Empty: found by name."""
+
+    kind: ClassVar[str] = "ia3"
+    starts_as_base: ClassVar[bool] = True
+
+    targets: tuple[str, ...] = ()
+    feedforward: tuple[str, ...] = ()
+
+    @property
+    def unmergeable(self) -> str:
+        return ""
+
+    def install(self, model: Any, seed: int) -> Installed:
+        """PEFT's IA3 layers in place; nothing is drawn."""
+        from peft import IA3Config
+
+        layers = layers_of(model)
+        names = tuple(layers.linear)
+        scaled = self.targets or _first(names, _ATTENTION)
+        inner = self.feedforward or (() if self.targets else _first(names, tuple((n,) for n in _MLP)))
+        inner_names = select(inner, layers, "train.method.feedforward")
+        chosen = tuple(n for n in names if n in {*select(scaled, layers), *inner_names})
+        modules = saved_modules(chosen, layers)
+        last = {n.rsplit(".", 1)[-1] for n in inner_names}
+        config = IA3Config(
+            target_modules=list(modules),
+            feedforward_modules=[m for m in modules if m in inner_names or m in last],
+            fan_in_fan_out=any(type(m).__name__ == "Conv1D" for m in model.modules()),
+            task_type="CAUSAL_LM",
+        )
+        saved = tuple(f"feedforward:{m}" if m in config.feedforward_modules else m for m in modules)  # type: ignore[operator]
+        return Installed(wrap(model, config)[1], saved)
+
+    def save(self, folder: Path, weights: Mapping[str, torch.Tensor], modules: tuple[str, ...], base: str) -> None:
+        """See `contract.MethodSpec`."""
+        inner = sorted(m.removeprefix("feedforward:") for m in modules if m.startswith("feedforward:"))
+        config = {
+            "peft_type": "IA3",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": base,
+            "target_modules": sorted(m.removeprefix("feedforward:") for m in modules),
+            "feedforward_modules": inner,
+            "fan_in_fan_out": False,
+            "inference_mode": True,
+        }
+        write_folder(folder, config, weights)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> IA3Spec | None:
+        if config["peft_type"] != "IA3":
+            return None
+        targets, inner = config["target_modules"], config["feedforward_modules"]
+        if isinstance(targets, str) or isinstance(inner, str):
+            raise UserError("target_modules and feedforward_modules must be lists of names", f"{targets!r}, {inner!r}")
+        return cls(tuple(sorted(t for t in targets if t not in inner)), tuple(sorted(inner)))
+
+
+def _first(names: tuple[str, ...], wanted: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+    """The first entry of `wanted` of which every name is the end of a layer's name."""
+    for entry in wanted:
+        if all(any(n.endswith("." + e) for n in names) for e in entry):
+            return entry
+    known = ", ".join(dict.fromkeys(n.rsplit(".", 1)[-1] for n in names))
+    raise UserError("the layers to scale must be named for this architecture", "none known", "train.method.targets", f"its layers: {known}")

@@ -194,7 +194,8 @@ def test_gradients_of_a_trained_model_are_taken_where_there_are_some(trained_sub
 
 def test_rows_that_see_each_other_are_caught(untrained_subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every node of the tree hangs below the first one: later rows attend to the first row's own tokens."""
-    from luthier.engine.fast import engine, scoring
+    from luthier.engine.fast import scoring
+    from luthier.engine.trees import micro_batches
 
     def leaking(build: Callable[..., Any]) -> Callable[..., Any]:
         def wrong(*args: Any) -> Any:
@@ -205,7 +206,7 @@ def test_rows_that_see_each_other_are_caught(untrained_subject: Subject, monkeyp
 
         return wrong
 
-    monkeypatch.setattr(engine, "build_pack", leaking(engine.build_pack))
+    monkeypatch.setattr(micro_batches, "build_pack", leaking(micro_batches.build_pack))
     monkeypatch.setattr(scoring, "build_pack", leaking(scoring.build_pack))
     line = carry_out(Packing(), untrained_subject)
     assert line.answer == "fails"

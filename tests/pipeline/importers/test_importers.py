@@ -140,7 +140,7 @@ def test_llamafactory_looks_the_data_set_up(workplace: Path) -> None:
     project, lines = imported(workplace, "llamafactory.yaml")
     assert project["data"]["files"] == [{"path": "data/alpaca.jsonl"}]
     assert project["data"]["mapping"]["kind"] == "alpaca"
-    assert project["train"]["method"] == {"kind": "lora", "rank": 8, "alpha": 16.0, "targets": "all-linear"}
+    assert project["train"]["method"] == {"kind": "lora", "rank": 8, "alpha": 16.0, "targets": "all-linear", "dropout": 0.0}
     assert project["train"]["batch_size"] == 8
     assert project["split"]["max_rows"] == {"train": 1000}
     assert lines["trust_remote_code"].fate == "not carried"

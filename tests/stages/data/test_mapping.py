@@ -425,6 +425,8 @@ VALID: dict[str, list[dict[str, Any]]] = {
     "prompt_completion": [{"prompt": "P", "completion": "C"}],
     "text": [{"text": "T"}],
     "classification": [{"text": "T", "label": "a"}],
+    "multi_label": [{"text": "T", "labels": ["a", "b"]}, {"text": "T", "labels": []}],
+    "regression": [{"text": "T", "score": 1.5}, {"text": "T", "score": "2"}],
     "entities": [{"tokens": ["a", "b"], "ner_tags": ["B-x", "I-x"]}],
     "preference": [
         {"prompt": "P", "chosen": "x", "rejected": "y"},

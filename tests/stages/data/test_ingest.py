@@ -139,7 +139,11 @@ def test_a_tree_has_a_ledger_line_for_each_of_its_paths(tmp_path: Path) -> None:
             "did you mean `pos`",
         ),
         ({"a.csv": "text\nx\n"}, {"mapping": mapping_from({"kind": "text"}), "prompt": PROMPT}, "prompt template goes with"),
-        ({"a.csv": "text\nx\n"}, {"mapping": mapping_from({"kind": "text"}), "labels": ("a", "b")}, "classification or multi_label mapping"),
+        (
+            {"a.csv": "text\nx\n"},
+            {"mapping": mapping_from({"kind": "text"}), "labels": ("a", "b")},
+            "classification or multi_label mapping",
+        ),
         ({"a.json": '{"files": ["b.csv"]}'}, {}, "data files one by one"),
         ({"a.csv": ROWS, "b.csv": "text,label\n,x\n"}, {}, r"usable rows.*b\.csv"),
     ],

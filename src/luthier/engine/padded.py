@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,10 @@ import torch
 
 from luthier.core.errors import EngineRefused, UserError
 from luthier.core.execution import Execution
+from luthier.engine.adapted import Adapted
 from luthier.engine.adapter import AdapterSet
 from luthier.engine.contract import Batch, Loss, NonFiniteLoss, Progress, StepOutput, TargetScores, TokenSequence
 from luthier.engine.objective import check_finite, check_needs, of_means
-from luthier.engine.optim.config import OptimizerConfig
 
 AUTO_TOKENS = 4096
 
@@ -35,18 +34,15 @@ class Targets:
     means: torch.Tensor | None
 
 
-class PaddedEngine(ABC):
+class PaddedEngine(Adapted, ABC):
     """The verbs of `engine.contract.Engine` that both engines have alike."""
 
     name = ""
 
     def __init__(self, model: Any, adapters: AdapterSet, group_tokens: int) -> None:
         """group_tokens: most padded tokens of a group; 0 for one row at a time."""
-        self._model, self._adapters, self._group_tokens = model, adapters, group_tokens
-        self.num_trainable = adapters.num_trainable
-        self.refusal: str | None = None
-        self.micro_batch_tokens: int | None = group_tokens or None
-        self.recomputed_layers = 0
+        super().__init__(adapters, group_tokens or None)
+        self._model, self._group_tokens = model, group_tokens
 
     @abstractmethod
     def _targets(self, rows: list[TokenSequence]) -> list[Targets]:
@@ -57,12 +53,6 @@ class PaddedEngine(ABC):
         """Raise UserError for a row that the model cannot take."""
 
     # training -----------------------------------------------------------------------------------------------
-
-    def use_optimiser(self, config: OptimizerConfig, ema: float | None = None) -> None:
-        self._adapters.use_optimiser(config, ema)
-
-    def swap_average(self) -> None:
-        self._adapters.swap_average()
 
     def forward_backward(self, batch: Batch, loss: Loss) -> StepOutput:
         check_needs(loss)
@@ -102,18 +92,6 @@ class PaddedEngine(ABC):
             groups[-1].append(i)
         return groups
 
-    def optim_step(self, learning_rate: float) -> float:
-        return self._adapters.step(learning_rate)
-
-    def gradients(self) -> dict[str, Any]:
-        return self._adapters.gradients()
-
-    def replace_gradients(self, gradients: dict[str, Any] | None) -> None:
-        self._adapters.replace_gradients(gradients)
-
-    def forecast(self, sequences: Any, steps: Any, shared: bool = True) -> None:
-        return None
-
     # reading ------------------------------------------------------------------------------------------------
 
     def logprobs(self, sequences: list[TokenSequence], progress: Progress | None = None) -> list[np.ndarray]:
@@ -129,17 +107,6 @@ class PaddedEngine(ABC):
             if progress:
                 progress(len(out), len(sequences))
         return [out[i] for i in range(len(sequences))]
-
-    # state --------------------------------------------------------------------------------------------------
-
-    def state(self) -> dict[str, Any]:
-        return self._adapters.state()
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        self._adapters.load_state(state)
-
-    def save_adapter(self, folder: Path, base: str | None = None) -> None:
-        self._adapters.save(folder, base)
 
 
 def _means(targets: list[Targets]) -> torch.Tensor:

@@ -59,13 +59,10 @@ def _run(name: str, file: Path, system: str | None, decoding: Decoding) -> Conve
     from luthier.stages.evaluate.model import load_predictor
 
     workspace = Workspace.open(file)
-    try:
-        run = workspace.database.find_run(name)
-    except UserError:
+    found = workspace.trained_run(name, "chat")
+    if found is None:
         return None
-    links = workspace.database.links(run["number"])
-    if "train" not in links:
-        raise UserError("the run must have been trained", f"run {run['number']} is {run['state']}", "chat", "finish it with `luthier run`")
+    run, links = found
     train = _built(workspace, "train", links["train"])
     if system is None:
         first = read_split(_built(workspace, "split", links["split"]), "train")[0]

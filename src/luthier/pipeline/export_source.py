@@ -87,14 +87,10 @@ def _run(name: str, file: Path) -> ExportSource | None:
     from luthier.pipeline.workspace import Workspace
 
     workspace = Workspace.open(file)
-    try:
-        run = workspace.database.find_run(name)
-    except UserError:
+    found = workspace.trained_run(name, "export")
+    if found is None:
         return None
-    links = workspace.database.links(run["number"])
-    if "train" not in links:
-        state = f"run {run['number']} is {run['state']}"
-        raise UserError("the run must have been trained", state, "export", "finish it with `luthier run`")
+    run, links = found
     folder = workspace.store.artifacts / f"train-{links['train'][:12]}"
     checkpoint = Checkpoint.model_validate(verify(folder)["result"])
     if not Path(checkpoint.base_folder).is_dir():

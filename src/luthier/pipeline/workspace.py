@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from luthier.core.errors import from_os_error
+from luthier.core.errors import UserError, from_os_error
 from luthier.core.stage import Built
 from luthier.core.store import Store
 from luthier.pipeline.graph import Graph, wire
@@ -69,6 +69,22 @@ class Workspace:
             return Database.in_folder(self.home)
         except OSError as err:
             raise from_os_error(err, "opening the database") from err
+
+    def trained_run(self, name: str, where: str) -> tuple[dict[str, Any], dict[str, str]] | None:
+        """The run of that number or name and the keys of its artifacts by stage; None when there is no such run.
+
+        Raises UserError for a run without a trained model. where: what wants it.
+        """
+        try:
+            run = self.database.find_run(name)
+        except UserError:
+            return None
+        links = self.database.links(run["number"])
+        if "train" not in links:
+            raise UserError(
+                "the run must have been trained", f"run {run['number']} is {run['state']}", where, "finish it with `luthier run`"
+            )
+        return run, links
 
     def _index(self, built: Built[Any]) -> None:
         self.database.index_artifact(built.key, built.stage, str(built.path.relative_to(self.home)), built.seconds)

@@ -14,7 +14,7 @@ from luthier.core.errors import EngineRefused, UserError
 from luthier.engine.fast.rotary import amplitude, frequencies, reach
 from luthier.engine.kernels.activation import ACTIVATIONS, Activation
 from luthier.engine.kernels.dense import Rule
-from luthier.engine.memory.dimensions import FAMILIES
+from luthier.engine.memory.dimensions import FAMILIES, shape_of, stored_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,23 +84,8 @@ class Architecture:
 
     def linear_shapes(self) -> dict[str, tuple[int, int]]:
         """(out, in) of each stored linear layer of a block, by its name inside the block, in the order of computation."""
-        q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        if self.family == "phi3":
-            return {
-                "self_attn.qkv_proj": (q + 2 * kv, self.hidden),
-                "self_attn.o_proj": (self.hidden, q),
-                "mlp.gate_up_proj": (2 * self.intermediate, self.hidden),
-                "mlp.down_proj": (self.hidden, self.intermediate),
-            }
-        return {
-            "self_attn.q_proj": (q, self.hidden),
-            "self_attn.k_proj": (kv, self.hidden),
-            "self_attn.v_proj": (kv, self.hidden),
-            "self_attn.o_proj": (self.hidden, q),
-            "mlp.gate_proj": (self.intermediate, self.hidden),
-            "mlp.up_proj": (self.intermediate, self.hidden),
-            "mlp.down_proj": (self.hidden, self.intermediate),
-        }
+        inside = {part: "mlp" if part.startswith(("gate", "up", "down")) else "self_attn" for part in stored_parts(self.family)}
+        return {f"{module}.{part}": shape_of(self, part) for part, module in inside.items()}
 
     def groups(self) -> dict[str, tuple[Part, ...]]:
         """Linear layers that read the same input are one product, their outputs side by side."""

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from luthier.engine.adapted import Adapted
 from luthier.engine.adapter import AdapterSet
 from luthier.engine.contract import Batch, Completion, Loss, NonFiniteLoss, Progress, Sampling, StepOutput, TargetScores, TokenSequence
 from luthier.engine.fast.decoder import Decoder, Keep, Run
@@ -24,7 +23,6 @@ from luthier.engine.memory.forecast import Forecast, forecast
 from luthier.engine.memory.model import rows_of
 from luthier.engine.memory.room import Room, Uncounted
 from luthier.engine.objective import check_finite, check_needs, differentiate, linear_coefficients
-from luthier.engine.optim.config import OptimizerConfig
 from luthier.engine.sampler.generate import generate
 from luthier.engine.text.tokenizer import TextTokenizer
 from luthier.engine.trees.micro_batches import micro_batches
@@ -42,28 +40,20 @@ class _Scored:
     order: np.ndarray
 
 
-class FastEngine:
+class FastEngine(Adapted):
     """See `engine.contract.Engine`. Built by `engine.select.load_engine`."""
 
     name = "fast"
 
     def __init__(self, decoder: Decoder, adapters: AdapterSet, room: Room | Uncounted) -> None:
-        self._decoder, self._adapters, self._room, self._budget = decoder, adapters, room, room.micro_batch_tokens
+        super().__init__(adapters, room.micro_batch_tokens)
+        self._decoder, self._room, self._budget = decoder, room, room.micro_batch_tokens
         self._pair_cost = pair_cost(decoder.arch)
-        self.recomputed_layers = 0
-        self.micro_batch_tokens: int | None = room.micro_batch_tokens
-        self.num_trainable = adapters.num_trainable
-        self.refusal: str | None = None
 
     # training -----------------------------------------------------------------------------------------------
 
-    def use_optimiser(self, config: OptimizerConfig, ema: float | None = None) -> None:
-        self._adapters.use_optimiser(config, ema)
-
-    @torch.no_grad()
-    def swap_average(self) -> None:
-        if self._adapters.swap_average():
-            self._decoder.weights.merge()
+    def weights_moved(self) -> None:
+        self._decoder.weights.merge()
 
     @torch.no_grad()
     def forward_backward(self, batch: Batch, loss: Loss) -> StepOutput:
@@ -118,17 +108,6 @@ class FastEngine:
         pieces = back.split([len(p.targets.row) for p in packs])
         return value, {id(pack): piece for pack, piece in zip(packs, pieces, strict=True)}
 
-    def optim_step(self, learning_rate: float) -> float:
-        norm = self._adapters.step(learning_rate)
-        self._decoder.weights.merge()
-        return norm
-
-    def gradients(self) -> dict[str, Any]:
-        return self._adapters.gradients()
-
-    def replace_gradients(self, gradients: dict[str, Any] | None) -> None:
-        self._adapters.replace_gradients(gradients)
-
     def forecast(self, sequences: Sequence[TokenSequence], steps: Sequence[np.ndarray], shared: bool = True) -> Forecast | None:
         return None if isinstance(self._room, Uncounted) else forecast(self._room, sequences, steps, shared)
 
@@ -177,15 +156,3 @@ class FastEngine:
 
     def _check(self, sequences: Sequence[TokenSequence]) -> None:
         check_sequences(sequences, self._decoder.arch.vocabulary, self._decoder.arch.longest)
-
-    # state --------------------------------------------------------------------------------------------------
-
-    def state(self) -> dict[str, Any]:
-        return self._adapters.state()
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        self._adapters.load_state(state)
-        self._decoder.weights.merge()
-
-    def save_adapter(self, folder: Path, base: str | None = None) -> None:
-        self._adapters.save(folder, base)

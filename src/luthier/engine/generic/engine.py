@@ -9,19 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from luthier.engine.adapted import Adapted
 from luthier.engine.adapter import AdapterSet
 from luthier.engine.contract import Batch, Completion, Loss, NonFiniteLoss, Progress, Sampling, StepOutput, TargetScores, TokenSequence
 from luthier.engine.generic.head import Wanted, gradient, scores
 from luthier.engine.generic.packed import PackedModel
 from luthier.engine.generic.sample import generate
 from luthier.engine.objective import check_finite, check_needs, differentiate, linear_coefficients
-from luthier.engine.optim.config import OptimizerConfig
 from luthier.engine.reference.noise import ModelNoise
 from luthier.engine.sampler.job import Window
 from luthier.engine.text.tokenizer import TextTokenizer
@@ -39,26 +37,17 @@ class Limits:
     budget: int
 
 
-class GenericEngine:
+class GenericEngine(Adapted):
     """See `engine.contract.Engine`. Built by `engine.select.load_engine`."""
 
     name = "generic"
 
     def __init__(self, packed: PackedModel, adapters: AdapterSet, limits: Limits) -> None:
-        self._packed, self._adapters, self._limits = packed, adapters, limits
-        self.num_trainable = adapters.num_trainable
-        self.refusal: str | None = None
+        super().__init__(adapters, limits.budget)
+        self._packed, self._limits = packed, limits
         self._noise: ModelNoise | None = None
-        self.micro_batch_tokens: int | None = limits.budget
-        self.recomputed_layers = 0
 
     # training -----------------------------------------------------------------------------------------------
-
-    def use_optimiser(self, config: OptimizerConfig, ema: float | None = None) -> None:
-        self._adapters.use_optimiser(config, ema)
-
-    def swap_average(self) -> None:
-        self._adapters.swap_average()
 
     def forward_backward(self, batch: Batch, loss: Loss) -> StepOutput:
         check_needs(loss)
@@ -126,18 +115,6 @@ class GenericEngine:
         wanted = Wanted(torch.from_numpy(row[order]), torch.from_numpy(pack.targets.token[order]), self._limits.vocabulary)
         return torch.from_numpy(needed), wanted, torch.from_numpy(order)
 
-    def optim_step(self, learning_rate: float) -> float:
-        return self._adapters.step(learning_rate)
-
-    def gradients(self) -> dict[str, Any]:
-        return self._adapters.gradients()
-
-    def replace_gradients(self, gradients: dict[str, Any] | None) -> None:
-        self._adapters.replace_gradients(gradients)
-
-    def forecast(self, sequences: Any, steps: Any, shared: bool = True) -> None:
-        return None
-
     # reading ------------------------------------------------------------------------------------------------
 
     def logprobs(self, sequences: list[TokenSequence], progress: Progress | None = None) -> list[np.ndarray]:
@@ -186,14 +163,3 @@ class GenericEngine:
 
     def _check(self, sequences: Sequence[TokenSequence]) -> None:
         check_sequences(sequences, self._limits.vocabulary, self._limits.longest)
-
-    # state --------------------------------------------------------------------------------------------------
-
-    def state(self) -> dict[str, Any]:
-        return self._adapters.state()
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        self._adapters.load_state(state)
-
-    def save_adapter(self, folder: Path, base: str | None = None) -> None:
-        self._adapters.save(folder, base)

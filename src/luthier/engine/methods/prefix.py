@@ -15,8 +15,7 @@ import torch
 
 from luthier.engine.methods.contract import Installed, KeyValue
 from luthier.engine.methods.folder import write_folder
-from luthier.engine.methods.prompt import NAME, check_room, start_tokens
-from luthier.engine.methods.wrapping import wrap
+from luthier.engine.methods.prompt import check_room, install_root, start_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +50,8 @@ class PrefixSpec:
 
         check_room(model, self.tokens)
         start = _keys_values_of(model, start_tokens(model, self.tokens, seed))
-        config = PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=self.tokens)
-        wrapped, parameters = wrap(model, config)
-        wrapped.prompt_encoder.to(model.dtype)
-        ((_, parameter),) = parameters.items()
-        with torch.no_grad():
-            parameter.copy_(start)
-        return Installed({NAME: parameter}, (), PrefixRoot(self.tokens, wrapped))
+        wrapped, learned = install_root(model, PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=self.tokens), start)
+        return Installed(learned, (), PrefixRoot(self.tokens, wrapped))
 
     def save(self, folder: Path, weights: Mapping[str, torch.Tensor], modules: tuple[str, ...], base: str) -> None:
         """See `contract.MethodSpec`."""

@@ -53,13 +53,9 @@ class PromptSpec:
         from peft import PromptTuningConfig
 
         check_room(model, self.tokens)
-        config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=self.tokens)
-        wrapped, parameters = wrap(model, config)
-        wrapped.prompt_encoder.to(model.dtype)
-        ((_, parameter),) = parameters.items()
-        with torch.no_grad():
-            parameter.copy_(model.get_input_embeddings()(start_tokens(model, self.tokens, seed)))
-        return Installed({NAME: parameter}, (), PromptRoot(self.tokens, wrapped))
+        start = model.get_input_embeddings()(start_tokens(model, self.tokens, seed))
+        wrapped, learned = install_root(model, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=self.tokens), start)
+        return Installed(learned, (), PromptRoot(self.tokens, wrapped))
 
     def save(self, folder: Path, weights: Mapping[str, torch.Tensor], modules: tuple[str, ...], base: str) -> None:
         """See `contract.MethodSpec`."""
@@ -81,6 +77,16 @@ class PromptSpec:
 def start_tokens(model: Any, num: int, seed: int) -> torch.Tensor:
     """Tokens that a learned root starts as, int64 [num]: drawn from the vocabulary by the seed."""
     return torch.randint(model.config.vocab_size, (num,), generator=generator_of(seed, NAME))
+
+
+def install_root(model: Any, config: Any, start: torch.Tensor) -> tuple[Any, dict[str, torch.nn.Parameter]]:
+    """(PEFT's model, its one parameter by saved name), which starts as `start`."""
+    wrapped, parameters = wrap(model, config)
+    wrapped.prompt_encoder.to(model.dtype)
+    (parameter,) = parameters.values()
+    with torch.no_grad():
+        parameter.copy_(start)
+    return wrapped, {NAME: parameter}
 
 
 def check_room(model: Any, num: int) -> None:

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from luthier.engine.adapted import Adapted
 from luthier.engine.adapter import AdapterSet
 from luthier.engine.contract import Batch, Completion, Loss, NonFiniteLoss, Progress, Sampling, StepOutput, TargetScores, TokenSequence
 from luthier.engine.methods.contract import Root
 from luthier.engine.noise import TokenNoise, token_noise
 from luthier.engine.objective import check_finite, check_needs, of_means
-from luthier.engine.optim.config import OptimizerConfig
 from luthier.engine.reference.noise import ModelNoise
 from luthier.engine.sampler.job import Job, Window, make_jobs, mask_logits, note_logprobs
 from luthier.engine.sampler.plain import choose_plain, penalised
@@ -30,27 +29,18 @@ from luthier.engine.text.tokenizer import TextTokenizer
 from luthier.engine.trees.planner import check_sequences
 
 
-class ReferenceEngine:
+class ReferenceEngine(Adapted):
     """See `engine.contract.Engine`. Built by `engine.select.load_engine`."""
 
     name = "reference"
 
     def __init__(self, model: Any, adapters: AdapterSet, root: Root | None = None) -> None:
-        self._model, self._adapters, self._root = model, adapters, root
+        super().__init__(adapters)
+        self._model, self._root = model, root
         self._longest = longest_of(model.config) - (root.num_tokens if root else 0)
-        self.num_trainable = adapters.num_trainable
-        self.refusal: str | None = None
-        self.recomputed_layers = 0
-        self.micro_batch_tokens: int | None = None
         self._noise: ModelNoise | None = None
 
     # training -----------------------------------------------------------------------------------------------
-
-    def use_optimiser(self, config: OptimizerConfig, ema: float | None = None) -> None:
-        self._adapters.use_optimiser(config, ema)
-
-    def swap_average(self) -> None:
-        self._adapters.swap_average()
 
     def forward_backward(self, batch: Batch, loss: Loss) -> StepOutput:
         check_needs(loss)
@@ -95,18 +85,6 @@ class ReferenceEngine:
         part = batch.part(numbers)
         assert part.noise is not None
         return list(token_noise(part.noise, [s.tokens for s in part.sequences], self._model.get_input_embeddings().embedding_dim))
-
-    def optim_step(self, learning_rate: float) -> float:
-        return self._adapters.step(learning_rate)
-
-    def gradients(self) -> dict[str, Any]:
-        return self._adapters.gradients()
-
-    def replace_gradients(self, gradients: dict[str, Any] | None) -> None:
-        self._adapters.replace_gradients(gradients)
-
-    def forecast(self, sequences: Any, steps: Any, shared: bool = True) -> None:
-        return None
 
     # reading ------------------------------------------------------------------------------------------------
 
@@ -192,17 +170,6 @@ class ReferenceEngine:
 
     def _check(self, sequences: Any) -> None:
         check_sequences(sequences, self._model.config.vocab_size, self._longest)
-
-    # state --------------------------------------------------------------------------------------------------
-
-    def state(self) -> dict[str, Any]:
-        return self._adapters.state()
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        self._adapters.load_state(state)
-
-    def save_adapter(self, folder: Path, base: str | None = None) -> None:
-        self._adapters.save(folder, base)
 
 
 def longest_of(config: Any) -> int:

@@ -15,12 +15,14 @@ import numpy as np
 import pydantic
 
 from luthier.core.config import Config
-from luthier.core.errors import CorruptArtifact, UserError, from_os_error
+from luthier.core.errors import UserError, from_os_error
+from luthier.core.files import write_bytes
 from luthier.core.keys import digest
 from luthier.core.records import Message
 from luthier.engine.text.answers import Answers
 from luthier.engine.text.files import read_special_tokens
 from luthier.engine.text.renderer import Rendered
+from luthier.engine.text.saved import check_hash, reading
 from luthier.engine.text.tokenizer import TextTokenizer
 
 TEXT_RENDERER_VERSION = 1
@@ -120,24 +122,20 @@ class TextRenderer:
         """Write text_renderer.json and tokenizer.json."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / FILE).write_text(json.dumps(self._identity() | {"hash": self.hash}, indent=1, ensure_ascii=False), encoding="utf-8")
-            (folder / "tokenizer.json").write_bytes(self.tokenizer.data)
+            body = json.dumps(self._identity() | {"hash": self.hash}, indent=1, ensure_ascii=False)
+            write_bytes(folder / FILE, body.encode())
+            write_bytes(folder / "tokenizer.json", self.tokenizer.data)
         except OSError as err:
             raise from_os_error(err, "saving the renderer to") from None
 
     @classmethod
     def load(cls, folder: Path) -> TextRenderer:
         """The renderer that `save` wrote. Raises CorruptArtifact when its files give another hash."""
-        try:
+        with reading(folder):
             body = json.loads((folder / FILE).read_text(encoding="utf-8"))
             if body["version"] != TEXT_RENDERER_VERSION:
                 raise UserError(f"a saved text renderer must be of version {TEXT_RENDERER_VERSION}", body["version"], str(folder))
             answers = None if body["answers"] is None else Answers.model_validate(body["answers"])
             loaded = cls(TextTokenizer.load(folder), body["special"], TextPolicy.model_validate(body["policy"]), answers)
-        except OSError as err:
-            raise from_os_error(err, "loading the renderer from") from None
-        except (pydantic.ValidationError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as err:
-            raise CorruptArtifact(f"the saved renderer cannot be read: {type(err).__name__} ({folder}); train or prepare again") from None
-        if loaded.hash != body["hash"]:
-            raise CorruptArtifact(f"the saved renderer's files differ from its hash {body['hash'][:12]} ({folder}); train or prepare again")
+            check_hash(loaded.hash, body["hash"], folder)
         return loaded

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pydantic
 
 from luthier.core.config import Config
-from luthier.core.errors import CorruptArtifact, UserError, from_os_error
+from luthier.core.errors import UserError, from_os_error
 from luthier.core.files import write_bytes
 from luthier.core.keys import digest
 from luthier.core.records import Message
 from luthier.engine.text.files import read_special_tokens, read_stop_ids, read_template
+from luthier.engine.text.saved import check_hash, reading
 from luthier.engine.text.template import ChatTemplate
 from luthier.engine.text.tokenizer import TextTokenizer
 from luthier.engine.text.typed import Hidden, TypedTokens, plain_messages, texts_in
@@ -284,17 +284,12 @@ class Renderer:
     @classmethod
     def load(cls, folder: Path) -> Renderer:
         """The renderer that `save` wrote. Raises CorruptArtifact when its files give another hash."""
-        try:
+        with reading(folder):
             body = json.loads((folder / "renderer.json").read_text(encoding="utf-8"))
             template = (folder / "chat_template.jinja").read_bytes().decode("utf-8")
             if body["version"] != RENDERER_VERSION:
                 raise UserError(f"a saved renderer must be of version {RENDERER_VERSION}", body["version"], str(folder))
             tokenizer, policy = TextTokenizer.load(folder), RenderPolicy.model_validate(body["policy"])
             loaded = cls(tokenizer, ChatStyle(template, body["special"], tuple(body["stop_ids"]), body["origin"]), policy)
-        except OSError as err:
-            raise from_os_error(err, "loading the renderer from") from None
-        except (pydantic.ValidationError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as err:
-            raise CorruptArtifact(f"the saved renderer cannot be read: {type(err).__name__} ({folder}); train or prepare again") from None
-        if loaded.hash != body["hash"]:
-            raise CorruptArtifact(f"the saved renderer's files differ from its hash {body['hash'][:12]} ({folder}); train or prepare again")
+            check_hash(loaded.hash, body["hash"], folder)
         return loaded

@@ -16,6 +16,8 @@ from luthier.engine.contract import Batch, TokenSequence
 from luthier.engine.encoder.engine import EncoderEngine
 from luthier.engine.encoder.load import load_encoder
 from luthier.engine.headed import load_headed
+from luthier.engine.methods.bitfit import BitFitSpec
+from luthier.engine.methods.full import FullSpec
 from luthier.engine.methods.lora import LoRASpec
 from luthier.engine.models.kinds import ENCODERS
 from luthier.engine.text.answers import Answers
@@ -123,6 +125,46 @@ def _compare(folder: Path, kind: str, tokens: int, tmp_path: Path) -> None:
         assert float(torch.linalg.vector_norm(gradients[name] - gradient)) <= 1e-10 * size, name
     values = engine.values([s.tokens[s.weights == 0] for s in rows])
     assert np.abs(values - outputs).max() < 1e-12
+
+
+@pytest.mark.parametrize("arch", ["bert", "distilbert"])
+def test_full_fine_tuning_equals_transformers(folders: dict[str, Path], arch: str, tmp_path: Path) -> None:
+    """Every weight moves, the head's too; the saved folder holds them all."""
+    from safetensors.torch import load_file
+    from transformers import AutoModelForSequenceClassification
+
+    answers, wanted = ANSWERS["label"]
+    _, rows = _rows(folders[arch], "label")
+    engine = load_encoder(folders[arch], answers, FullSpec(), Execution(micro_batch_tokens=96), 7, torch.float64)
+    loss = engine.forward_backward(Batch(tuple(rows), 5.5), SFT()).loss
+    gradients = engine.gradients()
+    engine.save_adapter(tmp_path / "adapter", "toy")
+    stored = {n.removeprefix("base_model.model."): t for n, t in load_file(tmp_path / "adapter" / "adapter_model.safetensors").items()}
+    model: Any = AutoModelForSequenceClassification.from_pretrained(folders[arch], num_labels=3, dtype=torch.float64).eval()
+    assert set(stored) == {n for n, _ in model.named_parameters()}
+    model.load_state_dict({n: t.double() for n, t in stored.items()}, strict=False)
+    total = torch.zeros(())
+    for s, answer, weight in zip(rows, wanted, WEIGHTS, strict=True):
+        text = torch.from_numpy(s.tokens[s.weights == 0].astype(np.int64))[None]
+        extra = {}
+        if arch == "bert":
+            ends = (text == 3).long()
+            extra = {"token_type_ids": (ends.cumsum(-1) - ends).clamp(max=1)}
+        label = torch.tensor([answers.labels.index(answer)])
+        total = total + model(input_ids=text, labels=label, **extra).loss * weight / 5.5
+    total.backward()
+    assert loss == pytest.approx(float(total.detach()), rel=1e-12)
+    whole = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients.values()])))
+    for name, parameter in model.named_parameters():
+        assert float(torch.linalg.vector_norm(gradients[f"base_model.model.{name}"] - parameter.grad)) <= 1e-11 * whole, name
+    again = load_encoder(folders[arch], answers, tmp_path / "adapter", Execution(), 1, torch.float64)
+    prompts = [s.tokens[s.weights == 0] for s in rows]
+    assert np.abs(again.values(prompts) - engine.values(prompts)).max() < 1e-12
+
+
+def test_a_method_that_only_decoders_take_is_refused(folders: dict[str, Path]) -> None:
+    with pytest.raises(UserError, match="an encoder is trained with lora or full, got bitfit"):
+        load_encoder(folders["bert"], ANSWERS["label"][0], BitFitSpec(), Execution(), 7, torch.float32)
 
 
 def test_an_adapter_of_another_task_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from luthier.core.execution import Execution
 from luthier.core.records import Message
 from luthier.engine.contract import Batch, Sampling, TokenSequence
+from luthier.engine.methods.full import FullSpec
 from luthier.engine.methods.lora import LoRASpec
 from luthier.engine.predictor import target_sequence
 from luthier.engine.seq2seq.engine import Seq2SeqEngine
@@ -101,6 +102,28 @@ def test_loss_and_gradients_equal_transformers_one_row_at_a_time(folders: dict[s
         size = float(torch.linalg.vector_norm(gradient))
         assert size > 0, name
         assert float(torch.linalg.vector_norm(gradients[name] - gradient)) <= 1e-10 * size, name
+
+
+@pytest.mark.parametrize("arch", ["t5", "bart"])
+def test_full_fine_tuning_equals_transformers(folders: dict[str, Path], arch: str, tmp_path: Path) -> None:
+    from transformers import AutoModelForSeq2SeqLM
+
+    _, rows = _rows(folders[arch])
+    engine = load_seq2seq(folders[arch], FullSpec(), Execution(micro_batch_tokens=96), 7, torch.float64)
+    loss = engine.forward_backward(Batch(tuple(rows), 4.0), SFT()).loss
+    gradients = engine.gradients()
+    model: Any = AutoModelForSeq2SeqLM.from_pretrained(folders[arch], dtype=torch.float64, attn_implementation="eager").eval()
+    _exact(model, torch.float64)
+    total = torch.zeros(())
+    for s in rows:
+        source, answer = (torch.from_numpy(s.tokens[(s.weights != 0) == side].astype(np.int64))[None] for side in (False, True))
+        total = total + model(input_ids=source, labels=answer).loss * s.weights.sum().item() / 4.0
+    total.backward()
+    assert loss == pytest.approx(float(total.detach()), rel=1e-12)
+    assert {f"base_model.model.{n}" for n, _ in model.named_parameters()} == set(gradients)
+    whole = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients.values()])))
+    for name, parameter in model.named_parameters():
+        assert float(torch.linalg.vector_norm(gradients[f"base_model.model.{name}"] - parameter.grad)) <= 1e-11 * whole, name
 
 
 @pytest.mark.parametrize("penalty", [1.0, 1.7])

@@ -67,7 +67,8 @@ class LoRASpec:
         modules = saved_modules(self.choose(layers), layers)
         options = {**self._config(modules), **self.peft_options()}
         transposed = any(type(m).__name__ == "Conv1D" for m in model.modules())
-        config = LoraConfig(**options | {"fan_in_fan_out": transposed, "target_modules": list(modules), "inference_mode": False})
+        here = {"fan_in_fan_out": transposed, "target_modules": list(modules), "inference_mode": False, "task_type": None}
+        config = LoraConfig(**options | here)
         parameters = wrap(model, config)[1]
         with torch.no_grad():
             for name, start in self._start(parameters, seed).items():

@@ -7,6 +7,9 @@ give the same gradients. Usage: tree_gate.py [--repeats 5]
 from __future__ import annotations
 
 import argparse
+import datetime
+import json
+import os
 import statistics
 import time
 from pathlib import Path
@@ -40,7 +43,9 @@ def pairs(shared: int, rng: np.random.Generator) -> list[TokenSequence]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
-    repeats = parser.parse_args().repeats
+    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent / "results")
+    options = parser.parse_args()
+    repeats, found = options.repeats, []
     engine = load_engine(Path(resolve("smollm2-135m-instruct").folder), LoRASpec(16, 32.0), Execution(engine="fast"), 0)
     decoder = engine._decoder  # type: ignore[attr-defined]
     engine._adapters.ensure_gradients()  # type: ignore[attr-defined]
@@ -54,7 +59,12 @@ def main() -> None:
                 decoder.backward(run, torch.ones_like(run.hidden))
                 seconds[name].append(time.perf_counter() - start)
         middle = {k: statistics.median(v) for k, v in seconds.items()}
-        print(f"saves {shared:3d} tokens four times: split {middle['split']:.3f} s, repeated {middle['repeated']:.3f} s")
+        found.append({"saved_tokens": shared, "times": 4, "median_seconds": middle, "seconds": seconds})
+        print(f"saves {shared:3d} tokens four times: split {middle['split']:.3f} s, repeated {middle['repeated']:.3f} s", flush=True)
+    today = datetime.date.today().isoformat()
+    made = {"date": today, "threads": torch.get_num_threads(), "machine_load": os.getloadavg()[0], "pieces": found}
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / f"{today}-tree-gate.json").write_text(json.dumps(made, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -29,8 +29,7 @@ HERE = Path(__file__).resolve().parent
 VENV = HERE / ".venvs" / "lm-eval"
 Run = dict[str, Any]
 Rows = list[tuple[str, list[str]]]
-BATCHES = (1, 8, 16, 32, "auto")
-"""Batch sizes of the peer that are tried; 1 is its default. `auto` finds the largest that fits by trying a full context."""
+BATCHES = (1, 8, 16, 32)
 LIMIT = 1e-4
 INSTRUCTION = "Classify the customer's banking query into exactly one intent. Intents: "
 

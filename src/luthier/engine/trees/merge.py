@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-GATE_TOKENS = 48
-"""Fewest saved tokens for which a shared piece is split off: a conservative choice, to be set from benchmarks/tree_gate.py."""
+GATE_TOKENS = 4
+"""Fewest saved tokens for which a shared piece is split off, by `benchmarks/tree_gate.py` and `scoring.py`: four win already."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""What a check is: text -> Verdict, record -> Verdict, or all rows -> findings.
+"""What a check is: text -> Verdict, record -> Verdict, or all rows, or all records, -> findings.
 
 One decision: a check is pure and bounded and never changes a row; it says what it saw and where, and what is
 done about it is the caller's business. The same object cleans data, guards serving and watches traffic.
@@ -46,6 +46,23 @@ class CorpusCheck(Config):
     """Judges all rows of a data set together, from their facts alone (never holding their texts)."""
 
     def __call__(self, rows: Sequence[RowFacts]) -> list[Finding]:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class RowFinding:
+    """Something about the record at position `row`: why, how surely (0 to 1), and the positions of the others it is about."""
+
+    row: int
+    reason: str
+    score: float = 1.0
+    others: tuple[int, ...] = ()
+
+
+class RecordsCheck(Config):
+    """Judges all records of a data set together, texts included: near duplicates, planted triggers."""
+
+    def __call__(self, records: Sequence[Record]) -> list[RowFinding]:
         raise NotImplementedError
 
 

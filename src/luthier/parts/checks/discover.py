@@ -11,9 +11,9 @@ import pkgutil
 from typing import TypeVar
 
 from luthier.parts import checks
-from luthier.parts.checks.contract import CorpusCheck, RecordCheck, TextCheck
+from luthier.parts.checks.contract import CorpusCheck, RecordCheck, RecordsCheck, TextCheck
 
-Check = TypeVar("Check", TextCheck, RecordCheck, CorpusCheck)
+Check = TypeVar("Check", TextCheck, RecordCheck, RecordsCheck, CorpusCheck)
 
 
 def find_checks(base: type[Check]) -> dict[str, Check]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from luthier.core.config import Config
 from luthier.core.records import Example, Message, Preference, Rating, Record, Text
@@ -28,21 +29,27 @@ PASS = Verdict(True)
 MAX_SPANS = 100
 
 
-class TextCheck(Config):
-    """Judges one text. `on` says which texts of a record it is for."""
+class Check(Config):
+    """What every check is. `standing`: it looks at every file that is read; otherwise only where a cleaning names it."""
+
+    standing: ClassVar[bool] = True
+
+
+class TextCheck(Check):
+    """Judges one text."""
 
     def __call__(self, text: str) -> Verdict:
         raise NotImplementedError
 
 
-class RecordCheck(Config):
+class RecordCheck(Check):
     """Judges one record as a whole."""
 
     def __call__(self, record: Record) -> Verdict:
         raise NotImplementedError
 
 
-class CorpusCheck(Config):
+class CorpusCheck(Check):
     """Judges all rows of a data set together, from their facts alone (never holding their texts)."""
 
     def __call__(self, rows: Sequence[RowFacts]) -> list[Finding]:
@@ -59,8 +66,10 @@ class RowFinding:
     others: tuple[int, ...] = ()
 
 
-class RecordsCheck(Config):
-    """Judges all records of a data set together, texts included: near duplicates, planted triggers."""
+class RecordsCheck(Check):
+    """Judges all records of a data set together, texts included: near duplicates, planted triggers. Never standing: it holds every row."""
+
+    standing: ClassVar[bool] = False
 
     def __call__(self, records: Sequence[Record]) -> list[RowFinding]:
         raise NotImplementedError

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from luthier.core.records import Record
 from luthier.parts.checks.contract import CorpusCheck, RecordCheck, RowFacts, TextCheck, facts_of, texts_of
-from luthier.parts.checks.discover import find_checks
+from luthier.parts.checks.discover import standing_checks
 from luthier.parts.sources.mapping import Mapping, check_columns, convert
 from luthier.parts.sources.mapping_base import Asking
 from luthier.parts.sources.rows import BadRow, Change, Finding, RawRow
@@ -62,12 +62,12 @@ def _check_template(asking: Asking, columns: set[str], mapping: Mapping) -> None
 
 @dataclass(slots=True)
 class Inspector:
-    """Runs every check of `parts/checks` over the records of a data set, one row at a time."""
+    """Runs every standing check of `parts/checks` over the records of a data set, one row at a time."""
 
     facts: list[RowFacts] = field(default_factory=list)
-    _texts: dict[str, TextCheck] = field(default_factory=lambda: find_checks(TextCheck))
-    _records: dict[str, RecordCheck] = field(default_factory=lambda: find_checks(RecordCheck))
-    _corpus: dict[str, CorpusCheck] = field(default_factory=lambda: find_checks(CorpusCheck))
+    _texts: dict[str, TextCheck] = field(default_factory=lambda: standing_checks(TextCheck))
+    _records: dict[str, RecordCheck] = field(default_factory=lambda: standing_checks(RecordCheck))
+    _corpus: dict[str, CorpusCheck] = field(default_factory=lambda: standing_checks(CorpusCheck))
 
     def look(self, record: Record, at: str) -> Iterator[Finding]:
         """Findings of one record; its facts are kept for `finish`."""

@@ -35,7 +35,8 @@ def _named(value: object) -> object:
 def _item() -> Any:
     known = known_repairs()
     union = Annotated[Union[tuple(known.values())], Field(discriminator="kind")]  # noqa: UP007 - made from a tuple
-    written = Literal[tuple(known)] | union
+    names: Any = Literal[tuple(known)]
+    written = Union[names, union]  # noqa: UP007 - made at run time
     return Annotated[union, BeforeValidator(_named, json_schema_input_type=written)]
 
 

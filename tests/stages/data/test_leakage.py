@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from one_stage import example
 
 from luthier.core.records import Message, Preference, Rating, Source, Text, with_ids
-from luthier.stages.data.leakage import describe_leaks, exact_text, find_leaks, normalised_text
+from luthier.parts.duplicates.text import exact_text, normalised_text
+from luthier.stages.data.leakage import describe_leaks, find_leaks
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.stages.data.leakage import Same, exact_text, normalised_text
+from luthier.parts.duplicates.text import Same, exact_text, normalised_text
 
 
 @dataclass(frozen=True, slots=True)

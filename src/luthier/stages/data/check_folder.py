@@ -12,13 +12,13 @@ from pathlib import Path
 
 from luthier.core.errors import UserError
 from luthier.core.records import Record
+from luthier.parts.duplicates.text import exact_text, normalised_text
 from luthier.parts.sources.detect import claim_of
 from luthier.parts.sources.mapping import Mapping
 from luthier.parts.sources.mapping_base import Asking
 from luthier.parts.sources.source import open_rows
 from luthier.stages.data.check_document import DataCheck, Found, Placed, together
 from luthier.stages.data.check_rows import check_rows, proposed
-from luthier.stages.data.leakage import exact_text, normalised_text
 from luthier.stages.data.reading import ReadRow, read_rows
 
 SPLITS = {

@@ -6,19 +6,15 @@ on proves nothing, whatever its answer. Near means equal after Unicode NFKC, cas
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from luthier.core.records import Example, Message, Preference, Rating, Record, Text
+from luthier.parts.duplicates.text import Same, exact_text, normalised_text
 
-Same = Literal["prompt", "row"]
 LeakKind = Literal["exact", "normalised", "group"]
 SEALED_FIRST = ("test", "validation", "train")
 SHOWN = 5
-_MARK = re.compile(r"([^\w\s]|_)\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,44 +34,6 @@ class Leak:
             "group": f"the same group {self.seen.group}",
         }
         return f"{self.sealed.source} ({self.sealed_split}) and {self.seen.source} ({self.seen_split}): {how[self.kind]}"
-
-
-def exact_text(record: Record, same: Same) -> str:
-    """What is compared: the prompt (or the raw text), or all of the row."""
-    if isinstance(record, Text):
-        return record.text
-    if isinstance(record, Example):
-        messages = record.prompt if same == "prompt" else record.messages
-    elif isinstance(record, Preference):
-        messages = record.prompt if same == "prompt" else (*record.prompt, *record.chosen, *record.rejected)
-    else:
-        assert isinstance(record, Rating)
-        messages = record.prompt if same == "prompt" else (*record.prompt, *record.completion)
-    return "\x1e".join(_turn(m) for m in messages)
-
-
-def _turn(message: Message) -> str:
-    calls = f"\x1f{message.tool_calls!r}" if message.tool_calls else ""
-    return f"{message.role}\x1f{message.content}{calls}"
-
-
-def normalised_text(text: str) -> str:
-    """NFKC, case folded, punctuation away, white space joined. Punctuation before a digit stays: -5 is not 5, 5-3 is not 5/3.
-
-    A text of nothing but punctuation is left as it is, so that `?` and `!` stay different.
-    """
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return " ".join(_MARK.sub(_space_for, folded).split()) or " ".join(folded.split())
-
-
-def _space_for(found: re.Match[str]) -> str:
-    """A space for a punctuation mark, or the mark itself where it may be part of a number; symbols and accents stay."""
-    mark, text, after = found.group(1), found.string, found.end()
-    if unicodedata.category(mark)[0] != "P":
-        return found.group()
-    direct = text[found.start() + 1 : found.start() + 2].isdigit()
-    between = text[after : after + 1].isdigit() and found.start() > 0 and text[found.start() - 1].isdigit()
-    return found.group() if direct or between else " "
 
 
 def find_leaks(splits: Mapping[str, Sequence[Any]], same: Same = "prompt", by_group: bool = True) -> list[Leak]:

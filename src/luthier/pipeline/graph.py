@@ -48,7 +48,7 @@ def wire(project: Project, root: Path) -> Graph:
     metric, others, decoding = project.objective.primary(), project.objective.others(), project.decoding()
     base = Base(name=_base_name(project.base, root))
     rows = ingest(project, root)
-    split = Split(dataset=rows, plan=project.split)
+    split = Split(dataset=rows, plan=project.split, against=named_test_sets(project, root))
     prepared = Prepare(base=base, dataset=split, plan=project.prepare)
     prompting = ChoosePrompting(base=base, dataset=split, ways=project.evaluate.baselines, metric=metric, decoding=decoding)
     train = Train(base=base, dataset=split, prepared=prepared, recipe=project.train, decoding=decoding, metric=metric)
@@ -63,6 +63,17 @@ def ingest(project: Project, root: Path) -> Ingest:
     data = project.data
     files = tuple(DataFile(source=SourceFile(path=str(root / f.path)), role=f.split) for f in data.files)
     return Ingest(files=files, mapping=data.mapping, prompt=data.prompt, labels=data.labels, strict=data.strict, repairs=data.repairs)
+
+
+def named_test_sets(project: Project, root: Path) -> tuple[Ingest, ...]:
+    """The test sets that no row may be trained on, read as the data is unless they have a mapping of their own."""
+    data, out = project.data, []
+    for named in data.against:
+        file = DataFile(source=SourceFile(path=str(root / named.path)), role="test")
+        own = named.mapping is not None
+        mapping, prompt = (named.mapping or data.mapping), (None if own else data.prompt)
+        out.append(Ingest(files=(file,), mapping=mapping, prompt=prompt, strict=data.strict, repairs=data.repairs))
+    return tuple(out)
 
 
 def _base_name(name: str, root: Path) -> str:

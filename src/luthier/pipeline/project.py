@@ -61,6 +61,13 @@ class FileEntry(Config):
     licence: str | None = None
 
 
+class NamedTestSet(Config):
+    """A test set of the user's, of which no row may be trained on."""
+
+    path: str = Field(description="the file, read against the project's folder")
+    mapping: Mapping | None = Field(default=None, description="where its columns differ from the data's")
+
+
 def _entry(value: Any) -> Any:
     return {"path": value} if isinstance(value, str) else value
 
@@ -74,8 +81,11 @@ class DataSection(Config):
     labels: tuple[str, ...] | None = None
     strict: bool = Field(default=False, description="any bad row is an error")
     repairs: bool = Field(default=True, description="safe repairs (BOM, line ends, role spelling ...) are made and announced")
+    against: tuple[Annotated[NamedTestSet, BeforeValidator(_entry)], ...] = Field(
+        default=(), description="test sets of which no row may be trained on: the leakage check looks at them too"
+    )
 
-    @field_validator("files", mode="before")
+    @field_validator("files", "against", mode="before")
     @classmethod
     def _several(cls, value: Any) -> Any:
         return [value] if isinstance(value, (str, dict)) else value
@@ -182,4 +192,7 @@ def load_project(path: Path, overrides: tuple[str, ...] = ()) -> Project:
     for i, entry in enumerate(project.data.files):
         if not (path.parent / entry.path).exists():
             raise UserError("the data file must exist", entry.path, f"data.files.{i}.path, looked for in {path.parent.resolve()}")
+    for i, named in enumerate(project.data.against):
+        if not (path.parent / named.path).exists():
+            raise UserError("the test set must exist", named.path, f"data.against.{i}.path, looked for in {path.parent.resolve()}")
     return project

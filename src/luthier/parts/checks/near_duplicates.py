@@ -15,7 +15,7 @@ from luthier.core.records import Record
 from luthier.parts.checks.contract import RecordsCheck, RowFinding
 
 if TYPE_CHECKING:
-    from luthier.parts.duplicates.clusters import Cluster, Copy, Finder, Rule
+    from luthier.parts.duplicates.clusters import Cluster, Copy, Find, Finder
     from luthier.parts.duplicates.near import Progress
 
 
@@ -37,9 +37,14 @@ class NearDuplicates(RecordsCheck):
 
     def clusters(self, records: Sequence[Record], progress: Progress | None = None) -> list[Cluster]:
         """Clusters of two or more rows, largest first. Raises MachineError without rensa, UserError for settings that do not fit."""
+        from luthier.parts.duplicates.clusters import Rule, find_clusters
+
+        return find_clusters(records, Rule(self.same, self.keep, self.numbers), "near", self.finder(progress))
+
+    def finder(self, progress: Progress | None = None) -> Find:
+        """What finds near copies among texts, with these settings."""
         import numpy as np
 
-        from luthier.parts.duplicates.clusters import find_clusters
         from luthier.parts.duplicates.near import NearFinder, Sketch, silent
         from luthier.parts.duplicates.shingles import Shingling
 
@@ -47,12 +52,7 @@ class NearDuplicates(RecordsCheck):
             sketch = Sketch(self.threshold, self.num_perm, self.seed)
             return NearFinder(texts, sides, Shingling(self.unit, self.size), sketch, progress or silent)
 
-        return find_clusters(records, self._rule(), "near", find)
-
-    def _rule(self) -> Rule:
-        from luthier.parts.duplicates.clusters import Rule
-
-        return Rule(self.same, self.keep, self.numbers)
+        return find
 
 
 def findings_of(clusters: Sequence[Cluster], records: Sequence[Record]) -> list[RowFinding]:

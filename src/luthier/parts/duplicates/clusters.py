@@ -6,7 +6,6 @@ that stays; a chain a ~ b ~ c never removes a row that no kept row resembles.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -14,12 +13,11 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from luthier.core.records import Example, Preference, Rating, Record, Text
-from luthier.parts.duplicates.text import Same, exact_text, messages_of, plain_text, without_frame
+from luthier.core.records import Example, Record
+from luthier.parts.duplicates.text import Same, answer_of, exact_text, messages_of, numbers_in, plain_text, without_frame
 
 Keep = Literal["longest", "first", "heaviest"]
 CopyKind = Literal["exact", "normalised", "near", "semantic"]
-_NUMBER = re.compile(r"\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +114,8 @@ def columns_of(records: Sequence[Record], rule: Rule) -> Columns:
 def _side(record: Record, rule: Rule, plain: str) -> Hashable:
     """What two rows must have in common to be copies: roles, tools, label or rating (unless prompts alone count), numbers."""
     roles = tuple((m.role, repr(m.tool_calls) if m.tool_calls else "") for m in messages_of(record, rule.same))
-    answer = None
-    if rule.same == "row" and not isinstance(record, (Text, Preference)):
-        answer = str(record.good) if isinstance(record, Rating) else record.label
     tools = repr(record.tools) if isinstance(record, Example) and record.tools else ""
-    return roles, answer, tools, tuple(_NUMBER.findall(plain)) if rule.numbers else ()
+    return roles, answer_of(record, rule.same), tools, numbers_in(plain) if rule.numbers else ()
 
 
 def find_clusters(records: Sequence[Record], rule: Rule, kind: CopyKind, find: Find | None) -> list[Cluster]:

@@ -16,6 +16,7 @@ from luthier.core.records import Example, Message, Preference, Rating, Record, T
 Same = Literal["prompt", "row"]
 FRAME_ROWS = 20
 """With fewer texts than this nothing is taken for a frame: a few copies of one text share nearly all of it."""
+_NUMBER = re.compile(r"\d+")
 _MARK = re.compile(r"([^\w\s]|_)\s*")
 
 
@@ -44,6 +45,18 @@ def plain_text(record: Record, same: Same) -> str:
         return normalised_text(record.text)
     asked: Same = "prompt" if isinstance(record, Example) and record.label is not None else same
     return normalised_text("\n".join(m.content for m in messages_of(record, asked)))
+
+
+def answer_of(record: Record, same: Same) -> str | None:
+    """The label or rating, where whole rows are compared: rows that differ in it are no copies. None where there is none."""
+    if same == "prompt":
+        return None
+    return str(record.good) if isinstance(record, Rating) else getattr(record, "label", None)
+
+
+def numbers_in(text: str) -> tuple[str, ...]:
+    """The numbers of a text in order: texts that differ in them ask for different things."""
+    return tuple(_NUMBER.findall(text))
 
 
 def _turn(message: Message) -> str:

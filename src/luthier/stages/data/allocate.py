@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from luthier.parts.duplicates.text import Same, exact_text, normalised_text
+from luthier.stages.data.alike import Alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,8 @@ def rank_of(seed: int, text: str) -> str:
     return hashlib.sha256(f"{seed}:{text}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def make_units(records: Sequence[Any], same: Same, by_group: bool, stratify: bool, seed: int) -> list[Unit]:
-    """Join rows with the same id, the same text after normalising, or the same group; units in the order of their rank."""
+def make_units(records: Sequence[Any], same: Same, by_group: bool, stratify: bool, seed: int, alike: Sequence[Alike] = ()) -> list[Unit]:
+    """Join rows with the same id, text after normalising, group, or cluster of `alike`; units in the order of their rank."""
     parent = list(range(len(records)))
 
     def root(i: int) -> int:
@@ -47,6 +48,7 @@ def make_units(records: Sequence[Any], same: Same, by_group: bool, stratify: boo
         names: list[Hashable] = [("id", record.id), ("text", normalised_text(exact_text(record, same)))]
         if by_group and record.group is not None:
             names.append(("group", record.group))
+        names += [judged.cluster(record) for judged in alike]
         for name in names:
             parent[root(i)] = root(first.setdefault(name, i))
     members: dict[int, list[int]] = {}

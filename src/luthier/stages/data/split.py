@@ -9,20 +9,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from luthier.core.artifacts import Dataset
 from luthier.core.config import Config
 from luthier.core.errors import AnswerIsNo, UserError
-from luthier.core.events import Note
+from luthier.core.events import Note, Progress
 from luthier.core.files import write_json
 from luthier.core.ledger import LedgerEntry, append_ledger, count_fates, merge_ledgers, read_ledger
 from luthier.core.records import read_records, write_records
 from luthier.core.stage import Built, Context, Stage
+from luthier.stages.data.alike import Alike, AlikeKind, judge_likeness
 from luthier.stages.data.allocate import Unit, make_units, rank_of, take
-from luthier.stages.data.leakage import Leak, describe_leaks, find_leaks
+from luthier.stages.data.leakage import Leak, describe_leaks, find_leaks, find_named_leaks
+
+if TYPE_CHECKING:
+    from luthier.parts.duplicates.clusters import Find
 
 SPLITS = ("train", "validation", "test")
 STEP = "split"
@@ -43,6 +47,10 @@ class SplitPlan(Config):
     stratify: Literal["label", "none"] = "label"
     by_group: bool = Field(default=True, description="rows of one group stay on one side")
     same: Literal["prompt", "row"] = Field(default="prompt", description="what makes two rows copies of each other")
+    near: float | None = Field(default=0.8, gt=0, le=1, description="Jaccard from which rows are near copies; null: not looked for")
+    semantic: float | None = Field(
+        default=None, gt=0, le=1, description="cosine of minilm-l6 embeddings from which rows are copies; null: not looked for"
+    )
     leakage: Literal["block", "drop", "warn"] = "block"
 
     @field_validator("train", "validation", "test", mode="before")
@@ -82,11 +90,17 @@ class Division:
 
 
 class Split(Stage[Dataset]):
-    """Divide `dataset` by `plan`; rows that `frozen` (an earlier split) has already placed keep their place."""
+    """Divide `dataset` by `plan`; rows that `frozen` (an earlier split) has already placed keep their place.
+
+    against: test sets that the user names, of which no row may be learned or chosen from.
+    """
+
+    version: ClassVar[int] = 2
 
     dataset: Stage[Dataset]
     plan: SplitPlan = SplitPlan()
     frozen: Stage[Dataset] | None = None
+    against: tuple[Stage[Dataset], ...] = ()
 
     def build(self, ctx: Context) -> Dataset:
         """Leaves `train.jsonl`, `validation.jsonl`, `test.jsonl`, `ledger.jsonl` and `split.json`.
@@ -94,11 +108,13 @@ class Split(Stage[Dataset]):
         Raises AnswerIsNo when rows leak and the plan says block, UserError when there are too few rows.
         """
         source = ctx.get(self.dataset)
-        roles = {role: read_records(source.path / name) for role, name in sorted(source.result.files.items())}
+        roles = rows_of(source)
+        named = [row for stage in self.against for rows in rows_of(ctx.get(stage)).values() for row in rows]
         earlier = places_of(ctx.get(self.frozen)) if self.frozen is not None else {}
-        early = given_leaks(roles, self.plan) if self.plan.leakage == "drop" else []
+        sealed = Sealed(named, judged([[r for rows in roles.values() for r in rows], named], self.plan, ctx))
+        early = given_leaks(roles, self.plan, sealed) if self.plan.leakage == "drop" else []
         roles, gone = take_out(roles, early)
-        division, late = settle_leaks(divide(roles, self.plan, earlier), self.plan)
+        division, late = settle_leaks(divide(roles, self.plan, earlier, sealed.alike), self.plan, sealed)
         division, leaks = Division(division.splits, gone + division.dropped), early + late
         done = "copies taken out of the less sealed split" if self.plan.leakage == "drop" else "kept because of `split.leakage: warn`"
         notes = ([f"leakage, {done}: {describe_leaks(leaks)}"] if leaks else []) + describe_gaps(division.splits)
@@ -128,6 +144,35 @@ class Split(Stage[Dataset]):
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Sealed:
+    """Rows of the test sets that the user named, and what was judged alike, over all rows and these."""
+
+    named: Sequence[Any] = ()
+    alike: tuple[Alike, ...] = ()
+
+
+def rows_of(built: Built[Dataset]) -> dict[str, list[Any]]:
+    """Rows by role."""
+    return {role: read_records(built.path / name) for role, name in sorted(built.result.files.items())}
+
+
+def judged(sources: Sequence[Sequence[Any]], plan: SplitPlan, ctx: Context) -> tuple[Alike, ...]:
+    """Each kind of likeness that the plan asks for, over all rows of all sources. Raises UserError or MachineError."""
+    from luthier.parts.checks.near_duplicates import NearDuplicates
+    from luthier.parts.checks.semantic_duplicates import SemanticDuplicates
+
+    def say(what: str, done: int, total: int) -> None:
+        ctx.observer(Progress(STEP, done, total, f"rows ({what})"))
+
+    wanted: list[tuple[AlikeKind, Find]] = []
+    if plan.near is not None:
+        wanted.append(("near", NearDuplicates(threshold=plan.near).finder(say)))
+    if plan.semantic is not None:
+        wanted.append(("semantic", SemanticDuplicates(threshold=plan.semantic).finder(say)))
+    return tuple(judge_likeness(sources, plan.same, kind, find) for kind, find in wanted)
+
+
 def places_of(built: Built[Dataset]) -> dict[str, str]:
     """Split by content id of an earlier split; the most sealed one where a row was in several."""
     places: dict[str, str] = {}
@@ -137,7 +182,7 @@ def places_of(built: Built[Dataset]) -> dict[str, str]:
     return places
 
 
-def divide(roles: dict[str, list[Any]], plan: SplitPlan, earlier: dict[str, str]) -> Division:
+def divide(roles: dict[str, list[Any]], plan: SplitPlan, earlier: dict[str, str], alike: Sequence[Alike] = ()) -> Division:
     """Place every row. roles: rows by `any`, `train`, `validation`, `test`. Raises UserError when there are too few rows."""
     given = {split: roles[split] for split in ("validation", "test") if roles.get(split)}
     missing = [s for s in ("test", "validation") if s not in given and plan.size(s) != 0]
@@ -145,7 +190,7 @@ def divide(roles: dict[str, list[Any]], plan: SplitPlan, earlier: dict[str, str]
     if not rows:
         raise UserError("there must be rows to train on", "none left besides " + (" and ".join(given) or "an empty file"), "split")
     movable = len(roles.get("any", [])) or len(rows)
-    units = make_units(rows, plan.same, plan.by_group, plan.stratify == "label", plan.seed)
+    units = make_units(rows, plan.same, plan.by_group, plan.stratify == "label", plan.seed, alike)
     placed, free, fixed = _place_known(units, rows, earlier, movable)
     targets = _targets(plan, missing, movable, {s: sum(r.id in earlier and earlier[r.id] == s for r in rows) for s in missing})
     _check_room(targets, free, placed, fixed, plan)
@@ -205,7 +250,8 @@ def _check_room(targets: dict[str, int], free: list[Unit], placed: dict[str, lis
         )
     if wanted and len(free) < len([n for n in targets.values() if n]) + spare:
         got = f"{rows} rows in {len(free)} {'unit' if len(free) == 1 else 'units'}"
-        fix = "set `split.same: row` when many rows share one prompt on purpose, or `split.by_group: false`"
+        fix = "set `split.same: row` when many rows share one prompt on purpose, `split.near: null` when many nearly do, "
+        fix += "or `split.by_group: false`"
         raise UserError("rows that belong together (same prompt or group) must form at least one unit for each split", got, "split", fix)
 
 
@@ -224,9 +270,9 @@ def _label(record: Any) -> str:
     return getattr(record, "label", None) or ""
 
 
-def settle_leaks(division: Division, plan: SplitPlan) -> tuple[Division, list[Leak]]:
+def settle_leaks(division: Division, plan: SplitPlan, sealed: Sealed = Sealed()) -> tuple[Division, list[Leak]]:
     """Apply the leakage policy. Raises AnswerIsNo under `block`; `drop` removes the less sealed copies."""
-    leaks = find_leaks(division.splits, plan.same, plan.by_group)
+    leaks = every_leak(division.splits, plan, sealed)
     if not leaks or plan.leakage == "warn":
         return division, leaks
     if plan.leakage == "block":
@@ -238,10 +284,16 @@ def settle_leaks(division: Division, plan: SplitPlan) -> tuple[Division, list[Le
     return Division(splits, division.dropped + dropped), leaks
 
 
-def given_leaks(roles: dict[str, list[Any]], plan: SplitPlan) -> list[Leak]:
+def given_leaks(roles: dict[str, list[Any]], plan: SplitPlan, sealed: Sealed = Sealed()) -> list[Leak]:
     """What the user's own files repeat of each other: found before rows are counted out, so that sizes still come out."""
-    sealed = {split: roles.get(split, []) for split in ("test", "validation")}
-    return find_leaks({**sealed, "train": [*roles.get("any", []), *roles.get("train", [])]}, plan.same, plan.by_group)
+    given = {split: roles.get(split, []) for split in ("test", "validation")}
+    return every_leak({**given, "train": [*roles.get("any", []), *roles.get("train", [])]}, plan, sealed)
+
+
+def every_leak(splits: dict[str, list[Any]], plan: SplitPlan, sealed: Sealed) -> list[Leak]:
+    """Leaks between splits and from the test sets that the user named; each row may be in both."""
+    between = find_leaks(splits, plan.same, plan.by_group, sealed.alike)
+    return between + find_named_leaks(splits, sealed.named, plan.same, sealed.alike)
 
 
 def take_out(rows_by: dict[str, list[Any]], leaks: list[Leak]) -> tuple[dict[str, list[Any]], list[tuple[Any, str]]]:

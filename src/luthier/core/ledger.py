@@ -23,7 +23,10 @@ GONE: frozenset[Fate] = frozenset({"set_aside", "dropped"})
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """What one step did to one row. `key` and `id` are empty for a row that never became a record."""
+    """What one step did to one row. `key` and `id` are empty for a row that never became a record.
+
+    was: the row's key before this step, when the step made it say something else; empty otherwise.
+    """
 
     key: str
     id: str
@@ -31,6 +34,12 @@ class LedgerEntry:
     step: str
     fate: Fate
     reason: str = ""
+    was: str = ""
+
+
+def entry_json(entry: LedgerEntry) -> dict[str, str]:
+    """An entry as its line in a ledger; `was` only where there is one."""
+    return {name: value for name, value in asdict(entry).items() if value or name != "was"}
 
 
 def append_ledger(path: Path, entries: Iterable[LedgerEntry]) -> int:
@@ -38,7 +47,7 @@ def append_ledger(path: Path, entries: Iterable[LedgerEntry]) -> int:
     n = 0
     with writing(path), path.open("a", encoding="utf-8", newline="\n") as f:
         for entry in entries:
-            f.write(json.dumps(asdict(entry), ensure_ascii=False) + "\n")
+            f.write(json.dumps(entry_json(entry), ensure_ascii=False) + "\n")
             n += 1
     return n
 

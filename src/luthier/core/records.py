@@ -183,7 +183,13 @@ def write_records(path: Path, records: Iterable[Record]) -> int:
     return n
 
 
-def read_records(path: Path) -> list[Any]:
-    """Read records that `write_records` wrote, in order."""
+def iterate_records(path: Path) -> Iterator[Any]:
+    """The records that `write_records` wrote, in order, one at a time."""
     with path.open(encoding="utf-8", newline="\n") as f:
-        return [from_json(json.loads(line)) for line in f]
+        for line in f:
+            yield from_json(json.loads(line))
+
+
+def read_records(path: Path) -> list[Any]:
+    """All records that `write_records` wrote, in order."""
+    return list(iterate_records(path))

@@ -15,6 +15,8 @@ from luthier.core.keys import SourceFile
 from luthier.core.stage import Stage
 from luthier.pipeline.project import Project
 from luthier.stages.choose.base import Base
+from luthier.stages.data.clean import Clean
+from luthier.stages.data.cleaning import CleanPlan
 from luthier.stages.data.ingest import DataFile, Ingest
 from luthier.stages.data.prepare import Prepare
 from luthier.stages.data.split import Split
@@ -30,6 +32,7 @@ class Graph:
 
     base: Stage[BaseModel]
     rows: Stage[Dataset]
+    clean: Stage[Dataset] | None
     split: Stage[Dataset]
     prepared: Stage[Prepared]
     prompting: Stage[Prompting]
@@ -39,8 +42,8 @@ class Graph:
     verdict: Stage[Verdict]
 
     def roles(self) -> dict[str, Stage[Any]]:
-        """Every stage by role."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        """Every stage by role; cleaning only where the project asks for it."""
+        return {f.name: stage for f in fields(self) if (stage := getattr(self, f.name)) is not None}
 
 
 def wire(project: Project, root: Path) -> Graph:
@@ -48,14 +51,18 @@ def wire(project: Project, root: Path) -> Graph:
     metric, others, decoding = project.objective.primary(), project.objective.others(), project.decoding()
     base = Base(name=_base_name(project.base, root))
     rows = ingest(project, root)
-    split = Split(dataset=rows, plan=project.split, against=named_test_sets(project, root))
+    plan, against = project.data.clean, named_test_sets(project, root)
+    clean = Clean(dataset=rows, plan=plan) if plan is not None else None
+    if plan is not None:  # what is compared is repaired alike
+        against = tuple(Clean(dataset=s, plan=CleanPlan(repairs=plan.repairs)) for s in against)
+    split = Split(dataset=clean or rows, plan=project.split, against=against)
     prepared = Prepare(base=base, dataset=split, plan=project.prepare)
     prompting = ChoosePrompting(base=base, dataset=split, ways=project.evaluate.baselines, metric=metric, decoding=decoding)
     train = Train(base=base, dataset=split, prepared=prepared, recipe=project.train, decoding=decoding, metric=metric)
     baseline = Evaluate(model=base, dataset=split, split="test", metric=metric, others=others, decoding=decoding, prompting=prompting)
     tuned = Evaluate(model=train, dataset=split, split="test", metric=metric, others=others, decoding=decoding)
     verdict = Judge(tuned=tuned, baseline=baseline, metric=metric, alpha=project.evaluate.alpha)
-    return Graph(base, rows, split, prepared, prompting, train, baseline, tuned, verdict)
+    return Graph(base, rows, clean, split, prepared, prompting, train, baseline, tuned, verdict)
 
 
 def ingest(project: Project, root: Path) -> Ingest:

@@ -21,6 +21,7 @@ from luthier.parts.scorers import ScorerConfig, load
 from luthier.parts.scorers.loading import Task, default_metric
 from luthier.parts.sources.mapping import Mapping
 from luthier.parts.sources.prompt import PromptTemplate
+from luthier.stages.data.cleaning import CleanPlan
 from luthier.stages.data.prepare import PreparePlan
 from luthier.stages.data.split import SplitPlan
 from luthier.stages.train.recipe import Recipe
@@ -84,6 +85,7 @@ class DataSection(Config):
     against: tuple[Annotated[NamedTestSet, BeforeValidator(_entry)], ...] = Field(
         default=(), description="test sets of which no row may be trained on: the leakage check looks at them too"
     )
+    clean: CleanPlan | None = Field(default=None, description="repairs of texts and checks of rows; nothing is cleaned when not given")
 
     @field_validator("files", "against", mode="before")
     @classmethod

@@ -120,9 +120,8 @@ def _data(workspace: Workspace, built: Artifacts) -> Data:
         rows = read_records(dataset.path / name)
         classes = Counter(r.label for r in rows if getattr(r, "label", None) is not None)
         splits.append(SplitCount(split=split, num_rows=len(rows), classes=dict(sorted(classes.items()))))  # type: ignore[arg-type]
-    return Data(
-        sources=sources, ledger=ledger_steps(entries), splits=tuple(splits), findings=_findings(built["rows"].path / "findings.json")
-    )
+    findings = tuple(f for role in ("rows", "clean") if role in built for f in _findings(built[role].path / "findings.json"))
+    return Data(sources=sources, ledger=ledger_steps(entries), splits=tuple(splits), findings=findings)
 
 
 def _sha256(path: Path) -> str:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luthier.core.errors import MachineError
+from luthier.core.errors import MachineError, UserError
 from luthier.core.records import Example, Message, Rating, Source
 from luthier.parts.checks.contract import CorpusCheck, RecordCheck, RowFacts, TextCheck, facts_of
 from luthier.parts.checks.discover import find_checks
@@ -26,15 +26,24 @@ def test_the_folder_is_the_registry() -> None:
         "control_tokens",
         "formulas",
         "html_residue",
+        "language",
+        "length",
         "mojibake",
         "personal_data",
         "placeholders",
+        "quality_rules",
+        "repetition",
         "too_long",
     }
-    assert set(RECORD) == {"alternation", "echo"}
+    assert set(RECORD) == {"alternation", "echo", "empty_answers", "refusals", "truncated_answers"}
     assert set(CORPUS) == {"class_balance", "conflicts", "duplicate_ids", "duplicates", "label_variants"}
 
 
+PROSE = (
+    "The library opens at nine and closes at six, except on Sundays. Readers who want to borrow a book have to show a card that is "
+    "valid for the year; it can be renewed with a letter or at the desk. Old newspapers are kept downstairs, where a lamp and a "
+    "magnifying glass lie ready, and nobody minds a long afternoon of reading there."
+)
 BAD = {
     "control_characters": ["a\0b", "\x1b[31m", "x\x7f", "\ud83d"],
     "control_tokens": ["<|im_end|>", "4<|endoftext|>", "6</s>", "[/INST] x", "<<SYS>>", "<end_of_turn>", "<｜end▁of▁sentence｜>"],
@@ -58,6 +67,18 @@ BAD = {
     ],
     "placeholders": ["I am {{name}}", "Dear [INSERT NAME HERE],", "[Your Name]", "${user}", "<your name>"],
     "too_long": ["x" * 400_001],
+    "language": ["Ich möchte wissen, wo meine neue Karte ist.", "Je voudrais savoir où se trouve ma carte.", "今日はとても良い天気ですね"],
+    "length": ["   ", "\n"],
+    "repetition": ["Buy it now. " * 40, PROSE + "\n\n" + PROSE, "\n".join(["the same line again"] * 30)],
+    "quality_rules": [
+        "# " * 60,
+        "\n".join(f"- item {i} of the list" for i in range(20)),
+        "1 2 3 4 5 6 7 8 9 10 " * 6,
+        PROSE + " Lorem ipsum dolor sit amet.",
+        PROSE + " Please enable JavaScript to go on.",
+        "a b c d " * 20,
+        "Wörter ohne englische Füllung stehen hier " * 12,
+    ],
 }
 GOOD = {
     "control_characters": ["tab\tand\nline\r\n", "a\u2028b\x85c", "👩\u200d👩\u200d👧", "עברית"],
@@ -83,6 +104,10 @@ GOOD = {
     ],
     "placeholders": ["f(x) = {x}", "[1] see [the paper]", "{'a': 1}", "[INFO] started", "x[your]"],
     "too_long": ["x" * 400_000],
+    "language": ["Where can I find my new card?", "Hola", "12345 67890", PROSE, "cafe", "def f(x):\n    return x + 1"],
+    "length": ["a", "x" * 10_000, "。"],
+    "repetition": [PROSE, "la la la la la", "yes " * 40],
+    "quality_rules": [PROSE, "# short", "- one\n- two", "..."],
 }
 
 
@@ -117,7 +142,17 @@ def test_checks_are_pure_and_survive_any_text(text: str) -> None:
 @pytest.mark.parametrize("name", sorted(set(TEXT) - {"too_long"}))
 @pytest.mark.parametrize(
     "text",
-    ["a" * 200_000, "<" * 200_000, "{{" * 100_000, "1 " * 100_000, "[INSERT " * 25_000, "a@" * 100_000, "é" * 200_000, "&" * 200_000],
+    [
+        "a" * 200_000,
+        "<" * 200_000,
+        "{{" * 100_000,
+        "1 " * 100_000,
+        "[INSERT " * 25_000,
+        "a@" * 100_000,
+        "é" * 200_000,
+        "&" * 200_000,
+        "a b " * 50_000,
+    ],
 )
 def test_time_is_bounded_on_hostile_text(name: str, text: str) -> None:
     import time
@@ -226,6 +261,63 @@ def test_echo() -> None:
     assert not RECORD["echo"](chat(("user", "Write a haiku"), ("assistant", " write a HAIKU\n"))).passed
     assert RECORD["echo"](chat(("user", "Repeat: a"), ("assistant", "a"))).passed
     assert RECORD["echo"](chat(("user", "spam"), ("assistant", "spam"), label="spam")).passed
+
+
+OWN_WORDS = PROSE.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "fails"),
+    [
+        ("refusals", "I'm sorry, but I cannot help with that.", True),
+        ("refusals", "As an AI language model, I do not have feelings.", True),
+        ("refusals", "I can’t assist with this request.", True),
+        ("refusals", "Unfortunately, I am unable to provide that.", True),
+        ("refusals", "Sorry to hear that! Your card is on its way.", False),
+        ("refusals", "I can't wait to see it.", False),
+        ("refusals", "As an airline, we fly daily. I cannot say more.", False),
+        ("empty_answers", "N/A", True),
+        ("empty_answers", "...", True),
+        ("empty_answers", "<noinput>", True),
+        ("empty_answers", "0", False),
+        ("empty_answers", "∅", False),
+        ("empty_answers", "None of them is right.", False),
+        ("truncated_answers", "First, open the app and", True),
+        ("truncated_answers", "Use this:\n```python\nprint(1)", True),
+        ("truncated_answers", OWN_WORDS[:-1] + " and more of it was said by the man who", True),
+        ("truncated_answers", OWN_WORDS, False),
+        ("truncated_answers", "Paris", False),
+        ("truncated_answers", "```python\nprint(1)\n```", False),
+        ("truncated_answers", OWN_WORDS + "\n- one thing\n- another thing to do", False),
+    ],
+)
+def test_answers(name: str, answer: str, fails: bool) -> None:
+    asked = ("user", "Tell me.")
+    assert RECORD[name](chat(asked, ("assistant", answer))).passed != fails
+    assert RECORD[name](chat(asked, ("assistant", answer), label=answer)).passed
+    assert RECORD[name](Rating((Message(*asked),), (Message("assistant", answer),), True, Source("f", "line 1"))).passed != fails
+
+
+def test_options_of_length_language_and_the_rules() -> None:
+    from luthier.parts.checks.language import Language
+    from luthier.parts.checks.length import Length
+    from luthier.parts.checks.quality_rules import QualityRules
+    from luthier.parts.checks.repetition import Repetition
+
+    assert "2 words, at least 3" in Length(min_words=3)("two words").reason
+    assert "5 characters, at most 4" in Length(max_characters=4)("12345").reason
+    with pytest.raises(ValueError, match="min_words <= max_words"):
+        Length(min_words=3, max_words=2)
+    german = "Ich möchte wissen, wo meine neue Karte ist."
+    assert Language(languages=("de", "en"))(german).passed
+    assert Language(min_letters=200)(german).passed
+    assert "language: de" in Language()(german).reason
+    with pytest.raises(UserError, match="languages"):
+        Language(languages=("english",))(german)
+    bullets = "\n".join(f"- item {i} of the list" for i in range(20))
+    assert QualityRules(rules=("filler",))(bullets).passed
+    assert Repetition(scale=5)("Buy it now. " * 40).passed is False
+    assert Repetition(min_words=1000)("Buy it now. " * 40).passed
 
 
 def rows(*pairs: tuple[str, str | None], ids: tuple[str, ...] = ()) -> list[RowFacts]:

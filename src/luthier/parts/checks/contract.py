@@ -129,3 +129,12 @@ def texts_of(record: Record) -> Iterator[tuple[str, str]]:
         for i, message in enumerate(messages):
             if message.content:
                 yield f"{name}.{i} ({message.role})", message.content
+
+
+def answers_of(record: Record) -> tuple[str, ...]:
+    """The answers of a record that a model would learn as text: none of a row with a label, both of a preference."""
+    if isinstance(record, Example):
+        return (record.reference,) if record.label is None and record.messages[-1].role == "assistant" else ()
+    if isinstance(record, Preference):
+        return (record.chosen[-1].content, record.rejected[-1].content)
+    return (record.completion[-1].content,) if isinstance(record, Rating) else ()

@@ -21,7 +21,7 @@ from luthier.core.errors import UserError, did_you_mean
 from luthier.core.events import Note, Progress
 from luthier.core.files import write_bytes, writing
 from luthier.core.keys import SourceFile
-from luthier.core.ledger import FATES, Fate, LedgerEntry
+from luthier.core.ledger import FATES, Fate, LedgerEntry, entry_json
 from luthier.core.records import KINDS, Record, content_id, to_json
 from luthier.core.stage import Context, Stage
 from luthier.parts.sources.mapping import TEMPLATED, Mapping, convert
@@ -234,7 +234,7 @@ class _Writing:
 
     def _ledger(self, entry: LedgerEntry) -> None:
         self.fates[entry.fate] += 1
-        self._line("ledger", asdict(entry))
+        self._line("ledger", entry_json(entry))
 
     def _line(self, name: str, body: dict[str, Any]) -> None:
         with writing(self.folder / f"{name}.jsonl"):

@@ -1,0 +1,75 @@
+"""A check as a step of a cleaning: which one, its options, and what becomes of the rows that fail.
+
+One decision: a step is the check itself with `kind`, `fate` and, for a check of texts, `on` beside its options, made from the
+folder, so a new check of any kind can be named in a project file without a list, and a wrong name is told with the nearest one.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+
+import pydantic
+from pydantic import BeforeValidator, Field
+
+from luthier.core.config import parse_config
+from luthier.core.errors import MachineError, UserError, did_you_mean
+from luthier.parts.checks.contract import Check, TextCheck
+from luthier.parts.checks.discover import check_classes
+
+Fate = Literal["warn", "set_aside", "drop"]
+Speaker = Literal["system", "user", "assistant", "tool", "text"]
+_OWN = {"kind", "fate", "on"}
+
+
+class Step(Check):
+    """What every step has besides its check's options. For types only: a step is made by `load_step`."""
+
+    kind: str
+    fate: Fate
+
+
+@functools.cache
+def step_classes() -> dict[str, type[Step]]:
+    """The step of every check by its name."""
+    return {name: _step_class(name, cls) for name, cls in check_classes().items()}
+
+
+def _step_class(name: str, cls: type[Check]) -> type[Any]:
+    taken = _OWN & set(cls.model_fields)
+    if taken:
+        raise MachineError(f"the check `{name}` has a field called {', '.join(sorted(taken))}, which every step has: rename it")
+    fate = Field(default="set_aside", description="what becomes of a row that fails; `warn` keeps it and reports it")
+    on = Field(default=(), description="the speakers whose texts are judged; all when not given")
+    tag: Any = Literal[name]
+    fields: dict[str, Any] = {"kind": (tag, name), "fate": (Fate, fate)}
+    if issubclass(cls, TextCheck):
+        fields["on"] = (tuple[Speaker, ...], on)
+    made = pydantic.create_model(f"{cls.__name__}Step", __base__=cls, __module__=cls.__module__, **fields)
+    made.__doc__ = cls.__doc__
+    return made
+
+
+def load_step(value: Any, where: str = "") -> Step:
+    """A step from a check's name or a mapping with `kind`. Raises UserError with the nearest name or option."""
+    data = _named(value)
+    kind = data.get("kind") if isinstance(data, dict) else None
+    if kind not in step_classes():
+        raise UserError("a known check is wanted", repr(kind or value)[:80], where, did_you_mean(str(kind), step_classes()))
+    return parse_config(step_classes()[str(kind)], data, where)
+
+
+def _named(value: object) -> object:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+def _item() -> Any:
+    union = Annotated[Union[tuple(step_classes().values())], Field(discriminator="kind")]  # noqa: UP007 - made from a tuple
+    names: Any = Literal[tuple(step_classes())]
+    return Annotated[union, BeforeValidator(_named, json_schema_input_type=Union[names, union])]  # noqa: UP007
+
+
+if TYPE_CHECKING:
+    StepConfig = Step
+else:
+    StepConfig = _item()

@@ -18,7 +18,7 @@ from luthier.pipeline.workspace import Workspace
 from luthier.stages.data.split import Split
 from toy_project import toy_rows, toy_settings
 
-CLEAN = {"repairs": ["mojibake", "white_space"], "checks": [{"kind": "length", "min_words": 2, "on": ["user"], "fate": "drop"}]}
+CLEAN = {"repairs": ["mojibake", "white_space"], "checks": [{"kind": "length", "min_words": 2, "roles": ["user"], "fate": "drop"}]}
 
 
 def project(folder: Path, clean: Any = None) -> Workspace:

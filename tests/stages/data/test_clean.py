@@ -32,7 +32,7 @@ ROWS = [
     example("plain text", "b", "row 6"),
     example("\u200b", "b", "row 7"),
 ]
-PLAN = {"checks": [{"kind": "language", "fate": "drop", "on": ["user"]}, {"kind": "length", "min_characters": 2, "on": ["user"]}]}
+PLAN = {"checks": [{"kind": "language", "fate": "drop", "roles": ["user"]}, {"kind": "length", "min_characters": 2, "roles": ["user"]}]}
 
 
 def plan(data: Any) -> CleanPlan:
@@ -159,7 +159,7 @@ def twins(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_check_of_all_records_runs_last_by_its_name(tmp_path: Path, twins: Any, fate: str) -> None:
     given_ = dataset(tmp_path / "in", any=ROWS)
     step = twins(fate=fate)
-    whole = plan({"checks": ["conflicts", {"kind": "length", "min_characters": 2, "on": ["user"]}]})
+    whole = plan({"checks": ["conflicts", {"kind": "length", "min_characters": 2, "roles": ["user"]}]})
     ctx = TestContext(tmp_path / "out")
     stage = Clean(dataset=given_, plan=whole.model_copy(update={"checks": (*whole.checks, step)}))
     out = ctx.get(stage)
@@ -219,6 +219,6 @@ def test_every_check_of_the_folder_can_be_a_step() -> None:
     for name, cls in steps.step_classes().items():
         step: Any = cls()  # type: ignore[call-arg]
         assert (step.kind, step.fate) == (name, "set_aside")
-        assert hasattr(step, "on") == isinstance(step, TextCheck)
+        assert hasattr(step, "roles") == isinstance(step, TextCheck)
         assert steps.load_step(name) == step
         assert steps.load_step(step.model_dump(mode="json")) == step

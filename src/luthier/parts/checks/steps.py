@@ -1,6 +1,6 @@
 """A check as a step of a cleaning: which one, its options, and what becomes of the rows that fail.
 
-One decision: a step is the check itself with `kind`, `fate` and, for a check of texts, `on` beside its options, made from the
+One decision: a step is the check itself with `kind`, `fate` and, for a check of texts, `roles` beside its options, made from the
 folder, so a new check of any kind can be named in a project file without a list, and a wrong name is told with the nearest one.
 """
 
@@ -19,7 +19,7 @@ from luthier.parts.checks.discover import check_classes
 
 Fate = Literal["warn", "set_aside", "drop"]
 Speaker = Literal["system", "user", "assistant", "tool", "text"]
-_OWN = {"kind", "fate", "on"}
+_OWN = {"kind", "fate", "roles"}
 
 
 class Step(Check):
@@ -40,11 +40,11 @@ def _step_class(name: str, cls: type[Check]) -> type[Any]:
     if taken:
         raise MachineError(f"the check `{name}` has a field called {', '.join(sorted(taken))}, which every step has: rename it")
     fate = Field(default="set_aside", description="what becomes of a row that fails; `warn` keeps it and reports it")
-    on = Field(default=(), description="the speakers whose texts are judged; all when not given")
+    roles = Field(default=(), description="the speakers whose texts are judged; all when not given")
     tag: Any = Literal[name]
     fields: dict[str, Any] = {"kind": (tag, name), "fate": (Fate, fate)}
     if issubclass(cls, TextCheck):
-        fields["on"] = (tuple[Speaker, ...], on)
+        fields["roles"] = (tuple[Speaker, ...], roles)
     made = pydantic.create_model(f"{cls.__name__}Step", __base__=cls, __module__=cls.__module__, **fields)
     made.__doc__ = cls.__doc__
     return made

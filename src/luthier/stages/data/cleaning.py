@@ -34,7 +34,7 @@ class CleanPlan(Config):
     repairs: tuple[RepairConfig, ...] = Field(
         default=tuple(load_repair(kind) for kind in STANDARD), description="by name, or with options; all of them when not given"
     )
-    checks: tuple[StepConfig, ...] = Field(default=(), description="by name, or with `fate`, `on` and options")
+    checks: tuple[StepConfig, ...] = Field(default=(), description="by name, or with `fate`, `roles` and options")
 
     def each(self) -> list[Any]:
         """The checks that judge one row, in order."""
@@ -173,7 +173,7 @@ def judged(record: Record, step: Any, answers: Answers = "text") -> Iterator[Fai
     texts = [("text", "text", record.text)] if isinstance(record, Text) else []
     texts += [(f"{name}.{i}", m.role, m.content) for name, messages in groups_of(record) for i, m in enumerate(messages)]
     for field, speaker, text in texts:
-        if text and field != left and (not step.on or speaker in step.on):
+        if text and field != left and (not step.roles or speaker in step.roles):
             verdict = step(text)
             if not verdict.passed:
                 yield Failure(step.kind, verdict.reason, step.fate, field)

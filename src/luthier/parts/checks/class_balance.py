@@ -17,7 +17,7 @@ from luthier.parts.sources.rows import WHOLE_FILE, Finding
 class ClassBalance(CorpusCheck):
     """Reports one class only, and a ratio of the largest to the smallest class above `max_ratio`."""
 
-    max_ratio: float = Field(default=20.0, gt=1)
+    max_ratio: float = Field(default=20.0, gt=1, description="the largest class to the smallest")
 
     def __call__(self, rows: Sequence[RowFacts]) -> list[Finding]:
         counts = Counter(row.label for row in rows if row.label is not None)

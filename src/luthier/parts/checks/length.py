@@ -19,9 +19,9 @@ class Length(TextCheck):
     standing: ClassVar[bool] = False
 
     min_characters: int = Field(default=1, ge=0, description="counted without white space at the ends")
-    max_characters: int | None = Field(default=None, ge=1)
-    min_words: int = Field(default=0, ge=0)
-    max_words: int | None = Field(default=None, ge=1)
+    max_characters: int | None = Field(default=None, ge=1, description="no bound when not given")
+    min_words: int = Field(default=0, ge=0, description="words are what white space divides")
+    max_words: int | None = Field(default=None, ge=1, description="no bound when not given")
 
     @model_validator(mode="after")
     def _ordered(self) -> Length:

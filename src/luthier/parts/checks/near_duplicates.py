@@ -23,10 +23,10 @@ class NearDuplicates(RecordsCheck):
     """Finds every row of a cluster of copies but those that stay. `score` is the Jaccard with the row that stays."""
 
     threshold: float = Field(default=0.8, gt=0, le=1, description="Jaccard of the shingles from which two rows are near copies")
-    unit: Literal["characters", "words"] = "characters"
+    unit: Literal["characters", "words"] = Field(default="characters", description="what a shingle is made of")
     size: int = Field(default=5, ge=1, le=64, description="units of a shingle")
     num_perm: int = Field(default=128, ge=8, le=1024, description="values of a MinHash")
-    seed: int = Field(default=13, ge=0)
+    seed: int = Field(default=13, ge=0, description="of the hash functions")
     same: Literal["prompt", "row"] = Field(default="row", description="what is compared")
     keep: Literal["longest", "first", "heaviest"] = Field(default="longest", description="the row of a cluster that stays")
     numbers: bool = Field(default=True, description="rows whose numbers differ are no near copies")

@@ -14,7 +14,7 @@ from luthier.parts.checks.contract import PASS, TextCheck, Verdict
 class TooLong(TextCheck):
     """Fails on more than `max_characters`."""
 
-    max_characters: int = Field(default=400_000, ge=1)
+    max_characters: int = Field(default=400_000, ge=1, description="of one text")
 
     def __call__(self, text: str) -> Verdict:
         """The reason gives the length; the span is what is over it."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import unicodedata
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from luthier.parts.repairs.contract import Repair
 
 
@@ -19,7 +21,7 @@ class Unicode(Repair):
     growth: ClassVar[int] = 18
 
     kind: Literal["unicode"] = "unicode"
-    form: Literal["NFC", "NFKC"] = "NFC"
+    form: Literal["NFC", "NFKC"] = Field(default="NFC", description="NFKC also makes ligatures, full-width letters and superscripts plain")
 
     def __call__(self, text: str) -> str:
         return text if unicodedata.is_normalized(self.form, text) else unicodedata.normalize(self.form, text)

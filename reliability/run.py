@@ -28,6 +28,7 @@ sys.path[:0] = [str(REPO / "reliability"), str(REPO / "tests" / "faults"), str(R
 from crash import KILLS  # noqa: E402
 from disk import DISK  # noqa: E402
 from memory_grid import memory_grid  # noqa: E402
+from pii import pii  # noqa: E402
 
 from toy_project import command, environment, make_learner, write_toy  # noqa: E402
 
@@ -177,6 +178,7 @@ TRIALS: dict[str, tuple[Callable[[int, int], Result], int]] = {
     "mutated-inputs": (mutated_inputs, 5000),
     "quickstart-kills": (quickstart_kills, 3),
     "memory-grid": (memory_grid, 36),
+    "pii": (pii, 5000),
 }
 
 

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 
+from pydantic import Field
+
 from luthier.parts.checks.contract import MAX_SPANS, PASS, TextCheck, Verdict
 from luthier.parts.privacy.find import STRUCTURED, find_values
 
 
 class PersonalData(TextCheck):
-    """Fails on personal data and secrets; kinds are told apart so that one value counts once.
+    """Fails on personal data and secrets; kinds are told apart so that one value counts once."""
 
-    names: also names of people, by a heuristic (measured apart).
-    """
-
-    names: bool = False
+    names: bool = Field(default=False, description="also names of people, by a heuristic (measured apart)")
 
     def __call__(self, text: str) -> Verdict:
         """The reason counts each kind and shows no value; the spans say where (the first 100)."""

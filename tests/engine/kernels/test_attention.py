@@ -23,6 +23,28 @@ NODES = {
 }
 
 
+def orchard() -> list[tuple[int, int, int]]:
+    """Six trees of three levels of small nodes, all of other sizes: rectangles that are computed together."""
+    nodes, at = [], 0
+    for tree in range(6):
+        own: list[list[int]] = [[at, at + 9 + 3 * tree, 0]]
+        at = own[0][1]
+        for inner in range(2):
+            own.append([at, at + 3 + tree + inner, 0])
+            at = own[-1][1]
+            middle = own[-1]
+            for leaf in range(2):
+                own.append([at, at + 1 + (tree + leaf) % 4, 0])
+                at = own[-1][2] = own[-1][1]
+            middle[2] = at
+        own[0][2] = at
+        nodes += [(a, b, c) for a, b, c in own]
+    return nodes
+
+
+NODES["orchard"] = orchard()
+
+
 def dense_mask(nodes: list[tuple[int, int, int]]) -> torch.Tensor:
     size = nodes[-1][2] if len(nodes) == 1 else max(n[2] for n in nodes)
     mask = torch.zeros(size, size, dtype=torch.bool)
@@ -86,6 +108,15 @@ def test_tree_attention_equals_a_dense_mask(
     torch.testing.assert_close(done.out, out.detach(), rtol=0, atol=limit)
     for mine, theirs in zip(got, (wanted[0][rows], *wanted[1:]), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=10 * limit)
+
+
+def test_small_rectangles_go_together() -> None:
+    nodes = NODES["orchard"]
+    plan = plan_attention(np.array(nodes), depths(nodes))
+    assert sum(len(group.spans) for group in plan.rectangles) == 6 + 12
+    assert len(plan.rectangles) < 10
+    assert any(group.real is not None and not bool(group.real.all()) for group in plan.rectangles)
+    assert any(group.real_keys is not None and not bool(group.real_keys.all()) for group in plan.rectangles)
 
 
 def test_the_needed_rows_are_few() -> None:

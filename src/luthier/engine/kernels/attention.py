@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from luthier.engine.kernels.dense import Positions, Rule, dense_backward, dense_forward
-from luthier.engine.kernels.segments import AttentionPlan, SquareGroup
+from luthier.engine.kernels.segments import AttentionPlan, RectangleGroup, Span, SquareGroup
 
 _forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
@@ -89,9 +89,13 @@ def attend(
     kernel = _kernel(rule, plan.deepest)
     for square in plan.squares:
         _square_forward(result, (q, k, v), square, kernel)
-    for q0, q1, k0, k1 in plan.rectangles:
-        rows, keys = slice(q0, q1), slice(k0, k1)
-        _merge(result, rows, (q, k[keys], v[keys]), kernel, kernel.at(plan, rows, keys))
+    for group in plan.rectangles:
+        if group.q_rows is not None and not kernel.dense:
+            _merge_group(result, (q, k, v), group, kernel.rule)
+            continue
+        for q0, q1, k0, k1 in group.spans:
+            rows, keys = slice(q0, q1), slice(k0, k1)
+            _merge(result, rows, (q, k[keys], v[keys]), kernel, kernel.at(plan, rows, keys))
     if prefix is not None:
         at = (plan.query_positions, torch.arange(len(prefix[0]))) if kernel.dense else None
         _merge(result, slice(0, len(q)), (q, *prefix), kernel, at)
@@ -127,6 +131,28 @@ def _merge(result: Attended, rows: slice, qkv: Triple, kernel: _Kernel, at: Posi
     result.lse[rows] = torch.logaddexp(result.lse[rows], lse)
 
 
+def _gathered(group: RectangleGroup, qkv: Triple) -> tuple[Triple, torch.Tensor]:
+    """Heads-first q [B, heads, Mq, dim], k, v [B, kv_heads, Mk, dim] of a group, and what is added to scores of its keys."""
+    assert group.q_rows is not None
+    assert group.k_rows is not None
+    assert group.real_keys is not None
+    q, k, v = (_heads_first(t) for t in (qkv[0][group.q_rows], qkv[1][group.k_rows], qkv[2][group.k_rows]))
+    mask = torch.zeros(group.real_keys.shape, dtype=q.dtype).masked_fill_(~group.real_keys, float("-inf"))
+    return (q, k, v), mask[:, None, None]
+
+
+def _merge_group(result: Attended, qkv: Triple, group: RectangleGroup, rule: Rule) -> None:
+    """The same for several rectangles that share no query."""
+    assert group.q_rows is not None
+    assert group.real is not None
+    (q, k, v), mask = _gathered(group, qkv)
+    out, lse = _forward(q, k, v, 0.0, False, attn_mask=mask, scale=rule.scale)
+    rows, out, lse = group.q_rows[group.real], out.transpose(1, 2)[group.real], lse.transpose(1, 2)[group.real]
+    before = result.lse[rows]
+    result.out[rows] = result.out[rows].lerp_(out, torch.sigmoid(lse - before)[..., None])
+    result.lse[rows] = torch.logaddexp(before, lse)
+
+
 def attend_backward(d_out: torch.Tensor, qkv: Triple, done: Attended, plan: AttentionPlan, rule: Rule = PLAIN) -> Triple:
     """Gradients of q, k, v given that of the output, [Tq, heads, head_dim]."""
     grads = (torch.zeros_like(qkv[0]), torch.zeros_like(qkv[1]), torch.zeros_like(qkv[2]))
@@ -136,12 +162,16 @@ def attend_backward(d_out: torch.Tensor, qkv: Triple, done: Attended, plan: Atte
             _group_backward((d_out, qkv, done), square, kernel, grads)
         else:
             _piece_backward((d_out, qkv, done), square.span, kernel, None, grads)
-    for span in plan.rectangles:
-        _piece_backward((d_out, qkv, done), span, kernel, plan, grads)
+    for group in plan.rectangles:
+        if group.q_rows is not None and not kernel.dense:
+            _rectangles_backward((d_out, qkv, done), group, kernel.rule, grads)
+            continue
+        for span in group.spans:
+            _piece_backward((d_out, qkv, done), span, kernel, plan, grads)
     return grads
 
 
-def _piece_backward(given: Given, span: tuple[int, int, int, int], kernel: _Kernel, within: AttentionPlan | None, grads: Triple) -> None:
+def _piece_backward(given: Given, span: Span, kernel: _Kernel, within: AttentionPlan | None, grads: Triple) -> None:
     """within: the plan that a rectangle is of; None for a causal square."""
     d_out, qkv, done = given
     rows, keys = slice(*span[:2]), slice(*span[2:])
@@ -153,13 +183,33 @@ def _piece_backward(given: Given, span: tuple[int, int, int, int], kernel: _Kern
         grad[where] += piece[0].transpose(0, 1)
 
 
-def _group_backward(given: Given, square: SquareGroup, kernel: _Kernel, grads: Triple) -> None:
-    d_out, qkv, done = given
-    rows, keys, real = square.q_rows, square.k_rows, square.real
+def _padded_gradient(given: Given, rows: torch.Tensor, real: torch.Tensor) -> Triple:
+    """Of padded query rows: gradient of the output, the output, and a log-sum-exp [B, heads, Mq] that lets the padding do nothing."""
+    d_out, _, done = given
     d_piece = d_out[rows].masked_fill_(~real[..., None, None], 0.0)
     lse = done.lse[rows].masked_fill_(~real[..., None], _NOWHERE)
+    return _heads_first(d_piece), _heads_first(done.out[rows]), lse.transpose(1, 2)
+
+
+def _rectangles_backward(given: Given, group: RectangleGroup, rule: Rule, grads: Triple) -> None:
+    assert group.q_rows is not None
+    assert group.k_rows is not None
+    assert group.real is not None
+    assert group.real_keys is not None
+    qkv, mask = _gathered(group, given[1])
+    d_piece, out, lse = _padded_gradient(given, group.q_rows, group.real)
+    pieces = _backward(d_piece, *qkv, out, lse, 0.0, False, attn_mask=mask, scale=rule.scale)
+    keys = (group.k_rows, group.real_keys)
+    for grad, (rows, real), piece in zip(grads, ((group.q_rows, group.real), keys, keys), pieces, strict=True):
+        grad[rows[real]] += piece.transpose(1, 2)[real]
+
+
+def _group_backward(given: Given, square: SquareGroup, kernel: _Kernel, grads: Triple) -> None:
+    qkv = given[1]
+    rows, keys, real = square.q_rows, square.k_rows, square.real
+    d_piece, out, lse = _padded_gradient(given, rows, real)
     q, k, v = (_heads_first(t) for t in (qkv[0][rows], qkv[1][keys], qkv[2][keys]))
-    pieces = kernel.backward((_heads_first(d_piece), _heads_first(done.out[rows])), (q, k, v), lse.transpose(1, 2), True, None)
+    pieces = kernel.backward((d_piece, out), (q, k, v), lse, True, None)
     for grad, where, piece in zip(grads, (rows, keys, keys), pieces, strict=True):
         grad[where[real]] += piece.transpose(1, 2)[real]
 

@@ -55,6 +55,10 @@ bench: env
 	$(BIN)/python benchmarks/scoring.py labels
 	$(BIN)/python benchmarks/generation.py --prompts 64
 	$(BIN)/python benchmarks/generation.py --prompts 256
+	$(BIN)/python benchmarks/dedupe.py quality
+	$(BIN)/python benchmarks/dedupe.py 10000
+	$(BIN)/python benchmarks/dedupe.py 100000 --repeats 1
+	$(BIN)/python benchmarks/dedupe.py 1000000 --no-peer
 
 reliability: env
 	$(BIN)/python reliability/run.py

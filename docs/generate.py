@@ -260,9 +260,10 @@ def documents() -> dict[str, type[pydantic.BaseModel]]:
     from luthier.cli import documents as module
     from luthier.pipeline.doctor.document import DoctorDocument
     from luthier.stages.data.check_document import DataCheck
+    from luthier.stages.data.duplicates import DataDuplicates
 
     own = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, module.Document) and "kind" in c.model_fields]
-    return {str(c.model_fields["kind"].default): c for c in (*own, DataCheck, DoctorDocument)}
+    return {str(c.model_fields["kind"].default): c for c in (*own, DataCheck, DataDuplicates, DoctorDocument)}
 
 
 def documents_page() -> str:

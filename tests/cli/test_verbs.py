@@ -30,6 +30,7 @@ VERBS = {
     "chat with an adapter": (["chat", ADAPTER, "--prompt", "now my stolen", "--max-new-tokens", "8"], 0, "chat"),
     "data show": (["data", "show", "--rows", "2"], 0, "data_show"),
     "data check": (["data", "check", "rows.csv"], 0, "data_check"),
+    "data duplicates": (["data", "duplicates", "rows.csv"], 0, "data_duplicates"),
     "models list": (["models", "list"], 0, "models"),
     "export": (["export", "1", "--to", "peft", "--out", "exported", "--force"], 0, "exported"),
     "doctor": (["doctor"], 0, "doctor"),

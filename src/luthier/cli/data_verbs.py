@@ -1,4 +1,4 @@
-"""data check|show: look at data before anything is trained on it."""
+"""data check|duplicates|show: look at data before anything is trained on it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from luthier.cli.duplicates_verb import duplicates
 from luthier.cli.options import DEFAULT, File, Json, Overrides
 from luthier.cli.process import emit, guard
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
+app.command("duplicates", context_settings={"ignore_unknown_options": True})(duplicates)
 DataPath = Annotated[Path, typer.Argument(help="A data file, or a folder with train and test files.")]
 
 

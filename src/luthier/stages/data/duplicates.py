@@ -1,0 +1,190 @@
+"""`luthier data duplicates`: the clusters of copies in one file, and the file without them.
+
+One decision: the input is never touched; the rows that stay are written to a new file, with every column as it was read,
+and a file that is already there is refused.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+
+from luthier.core.errors import UserError
+from luthier.core.files import ASIDE, fsync_path, writing
+from luthier.core.records import Record
+from luthier.parts.checks.near_duplicates import NearDuplicates
+from luthier.parts.checks.semantic_duplicates import SemanticDuplicates
+from luthier.parts.duplicates.text import messages_of
+from luthier.parts.sources.mapping import Mapping, shown_mapping
+from luthier.parts.sources.mapping_base import PLAIN
+from luthier.parts.sources.rows import BadRow, RawRow
+from luthier.parts.sources.source import open_rows
+from luthier.stages.data.check_rows import proposed
+from luthier.stages.data.reading import ReadRow, read_rows
+
+Say = Callable[[str, int, int], None]
+SHOWN_CHARACTERS = 2000
+_EVERY = 2000
+
+
+class _Document(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+
+class DuplicateRow(_Document):
+    """A row of a cluster. fate: stays or goes; how, of, likeness: the kind of copy, of which row, and how alike; text: its beginning."""
+
+    at: str
+    fate: Literal["stays", "goes"]
+    how: Literal["exact", "normalised", "near", "semantic"] | None = None
+    of: str | None = None
+    likeness: float | None = None
+    text: str
+
+
+class DuplicateCluster(_Document):
+    """Rows that are copies of each other: those that stay, best first, then those that go."""
+
+    size: int
+    rows: tuple[DuplicateRow, ...]
+
+
+class DataDuplicates(_Document):
+    """`luthier data duplicates --json`. set_aside: rows that could not be read as the mapping says, which are not compared."""
+
+    kind: Literal["data_duplicates"] = "data_duplicates"
+    version: Literal[1] = 1
+    file: str
+    mapping: dict[str, Any]
+    check: str
+    settings: dict[str, Any]
+    rows: int
+    stay: int
+    copies: dict[str, int]
+    set_aside: int
+    clusters: tuple[DuplicateCluster, ...]
+    out: str | None = None
+
+
+def find_duplicates(path: Path, mapping: Mapping | None, check: NearDuplicates | SemanticDuplicates, say: Say) -> DataDuplicates:
+    """Every cluster of copies in a file; without `mapping` the proposed one is used and shown. Raises UserError or MachineError."""
+    mapping = mapping or proposed(path)
+    records, set_aside = _read(path, mapping, say)
+    if not records:
+        raise UserError("the file must hold rows", f"none that can be compared, {set_aside:,} set aside", path.name)
+    clusters = check.clusters(records, say)
+    copies = Counter(copy.kind for cluster in clusters for copy in cluster.copies)
+    shown = []
+    for cluster in clusters:
+        rows = [DuplicateRow(at=records[i].source.at, fate="stays", text=words_of(records[i])) for i in cluster.kept]
+        for c in cluster.copies:
+            place, of, text = records[c.row].source.at, records[c.of].source.at, words_of(records[c.row])
+            rows.append(DuplicateRow(at=place, fate="goes", how=c.kind, of=of, likeness=c.likeness, text=text))
+        shown.append(DuplicateCluster(size=cluster.size, rows=tuple(rows)))
+    return DataDuplicates(
+        file=path.name,
+        mapping=shown_mapping(mapping),
+        check="semantic_duplicates" if isinstance(check, SemanticDuplicates) else "near_duplicates",
+        settings=check.model_dump(mode="json"),
+        rows=len(records),
+        stay=len(records) - copies.total(),
+        copies=dict(copies),
+        set_aside=set_aside,
+        clusters=tuple(shown),
+    )
+
+
+def words_of(record: Record) -> str:
+    """What a row says, its turns one after another; the first 2,000 characters."""
+    text = "\n".join(m.content for m in messages_of(record, "row")) or getattr(record, "text", "")
+    return text[:SHOWN_CHARACTERS]
+
+
+def _read(path: Path, mapping: Mapping, say: Say) -> tuple[list[Record], int]:
+    """Every record of the file, and how many rows cannot be compared."""
+    opened = open_rows(path)
+    if opened.format == "manifest":
+        raise UserError("rows of data are wanted", "a list of files", path.name)
+    records: list[Record] = []
+    set_aside = 0
+    for i, item in enumerate(read_rows(opened, mapping, path.name, PLAIN)):
+        if isinstance(item, ReadRow):
+            records += item.records
+        set_aside += isinstance(item, BadRow)
+        if i % _EVERY == 0:
+            say("reading", opened.meter.done, opened.meter.total)
+    return records, set_aside
+
+
+def check_out(out: Path) -> None:
+    """Raise UserError for a file that rows cannot be written to; asked before the work begins."""
+    if out.suffix.lower() not in _WRITERS:
+        raise UserError(f"`--out` must end in {' or '.join(_WRITERS)}", repr(out.name), "--out")
+    if out.exists() or out.is_symlink():
+        raise UserError("`--out` must be a new file: nothing is written over", str(out), "--out", "choose another name")
+    if not out.parent.is_dir():
+        raise UserError("the folder of `--out` must exist", str(out.parent), "--out")
+
+
+def write_distinct(path: Path, found: DataDuplicates, out: Path) -> int:
+    """Write the rows of `path` that stay to `out` (.jsonl or .csv), every column as it was read; returns how many.
+
+    Rows that the mapping could not read are written as they are. Raises UserError when `out` cannot hold the rows.
+    """
+    check_out(out)
+    writer = _WRITERS[out.suffix.lower()]
+    fates: dict[str, set[str]] = defaultdict(set)
+    for cluster in found.clusters:
+        for row in cluster.rows:
+            fates[row.at].add(row.fate)
+    gone = {at for at, told in fates.items() if told == {"goes"}}
+    aside, num = out.with_name(f".{out.name}.{os.getpid()}{ASIDE}"), 0
+    try:
+        with writing(out), aside.open("wb") as f:
+            for line in writer(item for item in open_rows(path).items if isinstance(item, RawRow) and item.at not in gone):
+                f.write(line)
+                num += 1
+        fsync_path(aside)
+        aside.rename(out)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    fsync_path(out.parent)
+    return num - (writer is _as_csv)
+
+
+def _as_jsonl(rows: Iterator[RawRow]) -> Iterator[bytes]:
+    for row in rows:
+        try:
+            yield (json.dumps(row.fields, ensure_ascii=False) + "\n").encode()
+        except UnicodeEncodeError:  # half of a surrogate pair: written as an escape, as JSON allows
+            yield (json.dumps(row.fields) + "\n").encode()
+
+
+def _as_csv(rows: Iterator[RawRow]) -> Iterator[bytes]:
+    columns: Sequence[str] = ()
+    for row in rows:
+        if not columns:
+            columns = list(row.fields)
+            yield _csv_line(columns)
+        nested = next((k for k, v in row.fields.items() if k not in columns or isinstance(v, (list, dict))), None)
+        if nested is not None:
+            raise UserError("a CSV file must have the same plain columns in every row", f"{nested!r}", row.at, "write to a .jsonl file")
+        yield _csv_line([row.fields.get(c) for c in columns])
+
+
+def _csv_line(values: Sequence[Any]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(["" if v is None else v for v in values])
+    return text.getvalue().encode("utf-8", "surrogatepass")
+
+
+_WRITERS = {".jsonl": _as_jsonl, ".csv": _as_csv}

@@ -15,7 +15,7 @@ from slow_twin import alike_pairs, banking, edited, partition, shingle_strings, 
 from luthier.core.errors import MachineError, UserError
 from luthier.parts.duplicates import near
 from luthier.parts.duplicates.near import NearFinder, Sketch, joined
-from luthier.parts.duplicates.shingles import Shingling, chunks, jaccard
+from luthier.parts.duplicates.shingles import CHUNK_CHARACTERS, CHUNK_ROWS, Shingling, chunks, jaccard
 from luthier.parts.duplicates.text import normalised_text
 
 TEXTS = st.lists(st.text(alphabet="abc é\ud800😀", max_size=14), min_size=1, max_size=6)
@@ -49,10 +49,11 @@ def test_words_are_whole_and_a_short_text_is_one_shingle() -> None:
 
 
 def test_chunks_cover_every_row_once() -> None:
-    lengths = np.array([5, 9_000_000, 0, 3, 4_000_000, 1])
+    lengths = np.array([5, 9_000_000, 0, 3, CHUNK_CHARACTERS, 1, *[2] * (CHUNK_ROWS + 3)])
     parts = list(chunks(lengths))
-    assert [i for p in parts for i in range(p.start, p.stop)] == list(range(6))
-    assert all(p.stop - p.start == 1 or lengths[p].sum() <= 4_000_000 for p in parts)
+    assert [i for p in parts for i in range(p.start, p.stop)] == list(range(len(lengths)))
+    assert all(p.stop - p.start == 1 or lengths[p].sum() <= CHUNK_CHARACTERS for p in parts)
+    assert max(p.stop - p.start for p in parts) == CHUNK_ROWS
     assert list(chunks(np.zeros(0, np.int64))) == []
 
 

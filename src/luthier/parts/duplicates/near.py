@@ -82,7 +82,7 @@ class NearFinder:
             "rows must be told apart by what they say",
             f"more than {MOST_COMPARED} rows that share much of their text and are not copies",
             f"for example {shown!r}",
-            "raise `threshold`, or use longer shingles (`size`)",
+            "raise `threshold` (`split.near` in a project), or use longer shingles (`size`)",
         )
 
     def likeness(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:

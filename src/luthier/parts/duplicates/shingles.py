@@ -16,8 +16,8 @@ import numpy as np
 Unit = Literal["characters", "words"]
 SET_BITS = 44
 _ROW_BITS = 64 - SET_BITS
-CHUNK_ROWS = 1 << 16
-CHUNK_CHARACTERS = 4_000_000
+CHUNK_ROWS = 1 << 14
+CHUNK_CHARACTERS = 2_000_000
 _SPACE = 32
 
 

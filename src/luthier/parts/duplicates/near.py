@@ -74,9 +74,9 @@ class NearFinder:
             pairs, more = _pairs_at(buckets, step, group)
             alike = self.likeness(pairs[0], pairs[1]) >= self.sketch.threshold
             group = joined(group, pairs[0][alike], pairs[1][alike])
-            if not more:
+            buckets = _still_apart(buckets, step, group) if more else []
+            if not buckets:
                 return group
-            buckets = _still_apart(buckets, step, group)
         shown = self.texts[int(buckets[0][0][0])][:60]
         raise UserError(
             "rows must be told apart by what they say",
@@ -95,6 +95,7 @@ class NearFinder:
             rows, local = np.unique(np.concatenate([a[at], b[at]]), return_inverse=True)
             sets = self.shingling.sets([self.texts[i] for i in rows])
             out[at] = jaccard(sets, local[: len(at)], local[len(at) :])
+            self.progress("comparing candidates", part.stop, len(todo))
         return out
 
     def _buckets(self) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -38,14 +38,13 @@ def test_clusters_name_places_and_every_row_that_stays_is_written_as_it_was(tmp_
         ("line 4", "goes", "near", "line 3"),
     ]
     assert (found.stay, found.copies) == (found.rows - 2, {"near": 2})
-    assert found.set_aside == 2
+    assert found.set_aside == 3  # half a surrogate pair is no text either
     out = tmp_path / "out.jsonl"
-    assert write_distinct(path, found, out) == 4
+    assert write_distinct(path, found, out) == 3
     assert [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] == [
         rows[1],
         rows[2],
         {"other": "no body"},
-        {"body": "half \ud800"},
     ]
     assert path.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]

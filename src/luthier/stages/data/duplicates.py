@@ -137,7 +137,7 @@ def check_out(out: Path) -> None:
 def write_distinct(path: Path, found: DataDuplicates, out: Path) -> int:
     """Write the rows of `path` that stay to `out` (.jsonl or .csv), every column as it was read; returns how many.
 
-    Rows that the mapping could not read are written as they are. Raises UserError when `out` cannot hold the rows.
+    Rows that the mapping could not read are written as they are; what is no row of the format at all is not. Raises UserError when `out` cannot hold the rows.
     """
     check_out(out)
     writer = _WRITERS[out.suffix.lower()]
@@ -163,10 +163,7 @@ def write_distinct(path: Path, found: DataDuplicates, out: Path) -> int:
 
 def _as_jsonl(rows: Iterator[RawRow]) -> Iterator[bytes]:
     for row in rows:
-        try:
-            yield (json.dumps(row.fields, ensure_ascii=False) + "\n").encode()
-        except UnicodeEncodeError:  # half of a surrogate pair: written as an escape, as JSON allows
-            yield (json.dumps(row.fields) + "\n").encode()
+        yield (json.dumps(row.fields, ensure_ascii=False) + "\n").encode()
 
 
 def _as_csv(rows: Iterator[RawRow]) -> Iterator[bytes]:

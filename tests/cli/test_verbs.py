@@ -100,7 +100,7 @@ def test_plan_says_what_is_built_and_what_is_not(project: Path, monkeypatch: pyt
     states = {step["role"]: step["state"] for step in document["steps"]}
     assert [role for role, state in states.items() if state == "to build"] == ["train", "tuned", "verdict"]
     assert all(len(step["key"]) == 64 for step in document["steps"])
-    assert any("59 train" in line for line in document["advice"])
+    assert any("60 train" in line for line in document["advice"])
 
 
 def test_train_gives_the_adapter_of_the_run(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,7 +143,7 @@ DURING: dict[str, tuple[Change, int, list[str]]] = {
     "more processes than rows": (
         lambda f, s: s.update(execution={"nproc": 61}, train={"batch_size": 64}),
         2,
-        ["a training row for each process", "61 processes, 59 rows", "execution.nproc"],
+        ["a training row for each process", "61 processes, 60 rows", "execution.nproc"],
     ),
     "a rank above the layers": (setting("train.method", {"kind": "dora", "rank": 999}), 2, ["`rank` must be at most", "got 999"]),
     "a target that no layer has": (setting("train.method", {"targets": ["q_prj"]}), 2, ["q_prj", "did you mean `q_proj`?"]),

@@ -137,7 +137,8 @@ def check_out(out: Path) -> None:
 def write_distinct(path: Path, found: DataDuplicates, out: Path) -> int:
     """Write the rows of `path` that stay to `out` (.jsonl or .csv), every column as it was read; returns how many.
 
-    Rows that the mapping could not read are written as they are; what is no row of the format at all is not. Raises UserError when `out` cannot hold the rows.
+    Rows that the mapping could not read are written as they are; what is no row of the format at all is not.
+    Raises UserError when `out` cannot hold the rows.
     """
     check_out(out)
     writer = _WRITERS[out.suffix.lower()]

@@ -62,6 +62,19 @@ def make_folder(folder: Path) -> None:
         fsync_path(path.parent)
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to: it takes the place of `path` when the block ends, and goes away when it fails."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}{ASIDE}")
+    try:
+        yield aside
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    fsync_path(path.parent)
+
+
 def write_durable(path: Path, data: bytes) -> None:
     """Write a file and flush its bytes; its name is on disk once its folder is flushed too."""
     with writing(path, len(data)), path.open("wb") as f:
@@ -73,14 +86,8 @@ def write_durable(path: Path, data: bytes) -> None:
 def write_atomic(path: Path, data: bytes) -> None:
     """Replace `path` by `data`: written aside, fsynced, renamed, folder fsynced."""
     make_folder(path.parent)
-    aside = path.with_name(f".{path.name}.{os.getpid()}{ASIDE}")
-    try:
+    with replacing(path) as aside:
         write_durable(aside, data)
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    fsync_path(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:

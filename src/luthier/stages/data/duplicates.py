@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any, Literal
 import pydantic
 
 from luthier.core.errors import UserError
-from luthier.core.files import ASIDE, fsync_path, writing
+from luthier.core.files import fsync_path, replacing, writing
 from luthier.core.records import Record
 from luthier.parts.checks.near_duplicates import NearDuplicates
 from luthier.parts.checks.semantic_duplicates import SemanticDuplicates
@@ -147,18 +146,13 @@ def write_distinct(path: Path, found: DataDuplicates, out: Path) -> int:
         for row in cluster.rows:
             fates[row.at].add(row.fate)
     gone = {at for at, told in fates.items() if told == {"goes"}}
-    aside, num = out.with_name(f".{out.name}.{os.getpid()}{ASIDE}"), 0
-    try:
-        with writing(out), aside.open("wb") as f:
+    num = 0
+    with writing(out), replacing(out) as aside:
+        with aside.open("wb") as f:
             for line in writer(item for item in open_rows(path).items if isinstance(item, RawRow) and item.at not in gone):
                 f.write(line)
                 num += 1
         fsync_path(aside)
-        aside.rename(out)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    fsync_path(out.parent)
     return num - (writer is _as_csv)
 
 

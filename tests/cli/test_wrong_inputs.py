@@ -79,6 +79,8 @@ BEFORE: dict[str, tuple[Change, int, list[str]]] = {
         ["schema must be a mapping or the path of a JSON file", "absent.json"],
     ),
     "wrong key": (setting("train.learning_rat", 0.1), 2, ["unknown key `train.learning_rat`", "did you mean `learning_rate`?"]),
+    "a key by its initials": (setting("train.lr", 0.1), 2, ["unknown key `train.lr`", "did you mean `learning_rate`?"]),
+    "a key in the wrong section": (setting("train.rank", 8), 2, ["unknown key `train.rank`", "did you mean `train.method.rank`?"]),
     "wrong section": (setting("evaluation", {}), 2, ["unknown key `evaluation`", "did you mean `evaluate`?"]),
     "wrong type": (setting("train.batch_size", "many"), 2, ["train.batch_size", "integer", "'many'"]),
     "out of range": (setting("train.learning_rate", -1), 2, ["train.learning_rate", "greater than 0", "-1"]),

@@ -46,6 +46,15 @@ def test_an_unknown_key_names_the_nearest_one() -> None:
     assert "did you mean `rank`" in fault({"name": "x", "train": {"method": {"kind": "lora", "rnk": 3}}})
 
 
+def test_a_key_by_its_initials_or_in_the_wrong_section_is_named() -> None:
+    assert fault({"name": "x", "train": {"lr": 1e-4}}) == "unknown key `train.lr`; did you mean `learning_rate`?"
+    assert fault({"name": "x", "train": {"rate": 1e-4}}).endswith("did you mean `learning_rate`?")
+    assert fault({"name": "x", "lr": 1e-4}).endswith("did you mean `train.learning_rate`?")
+    assert fault({"name": "x", "train": {"rank": 4}}).endswith("did you mean `train.method.rank`?")
+    assert fault({"name": "x", "train": {"method": {"kind": "full", "rank": 4}}}).endswith("known: kind, layers")  # of another method
+    assert fault({"name": "x", "train": {"zzz": 4}}).endswith("known: learning_rate, method, sizes")
+
+
 def test_a_wrong_value_says_what_must_hold_what_was_given_and_where() -> None:
     assert fault({"name": "x", "train": {"method": {"kind": "lora", "rank": 0}}}) == (
         "`train.method.lora.rank` must be greater than or equal to 1, got 0"

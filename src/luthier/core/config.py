@@ -6,8 +6,9 @@ names the dotted path, and a value can be overridden from the command line as `t
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -134,7 +135,7 @@ def describe_fault(cls: type[pydantic.BaseModel], fault: Mapping[str, Any]) -> s
     path = ".".join(str(p) for p in loc) or "top level"
     kind, got = fault["type"], fault.get("input")
     if kind == "extra_forbidden":
-        return f"unknown key `{path}`; " + did_you_mean(str(loc[-1]), _known_fields(cls, loc[:-1]))
+        return f"unknown key `{path}`; {nearest_key(cls, loc)}"
     if kind == "missing":
         return f"`{path}` must be given"
     text = str(fault["msg"])
@@ -176,6 +177,50 @@ def _known_fields(cls: type[pydantic.BaseModel], path: Sequence[Any]) -> list[st
             found = [c for c in here if _tag_of(c) == step] or here
         here = found
     return sorted({name for c in here for name in c.model_fields})
+
+
+_FARTHER = 0.25
+"""How much less alike a key in another section counts than one in the section that was meant."""
+
+
+def nearest_key(cls: type[pydantic.BaseModel], path: Sequence[Any]) -> str:
+    """The fix for an unknown key at `path`: the nearest key beside it or, by its dotted path, anywhere below `cls`.
+
+    A key is near when it is spelt alike or is given by its initials or some of its words (`lr`, `rate` for `learning_rate`).
+    """
+    word, here = str(path[-1]), _known_fields(cls, path[:-1])
+    names = [str(step) for step in path if not isinstance(step, int)]
+    found = [(_alike(word, name), name) for name in here]
+    for place in _places(cls, (), ()):
+        if not _within(place, names):
+            found.append((_alike(word, place[-1]) - _FARTHER, ".".join(place)))
+    near = sorted((-score, name.count("."), name) for score, name in found if score >= 0.5)
+    return f"did you mean `{near[0][2]}`?" if near else did_you_mean(word, here)
+
+
+def _alike(word: str, name: str) -> float:
+    """From 0 to 1; 1 for the same word or its initials, 0.9 for its first or last words."""
+    word = word.lower()
+    if word in (name, "".join(part[0] for part in name.split("_") if part)):
+        return 1.0
+    if name.startswith(f"{word}_") or name.endswith(f"_{word}"):
+        return 0.9
+    return difflib.SequenceMatcher(None, word, name).ratio()
+
+
+def _within(place: Sequence[str], names: Sequence[str]) -> bool:
+    """Whether `place` is `names` less the tags of unions in it: a key of another member of the same union."""
+    rest = iter(names)
+    return all(step in rest for step in place)
+
+
+def _places(cls: type[pydantic.BaseModel], above: tuple[str, ...], seen: tuple[type, ...]) -> Iterator[tuple[str, ...]]:
+    """The path of every field below `cls`."""
+    for name, field in cls.model_fields.items():
+        yield (*above, name)
+        for model in _models_in(field.annotation):
+            if model not in seen:
+                yield from _places(model, (*above, name), (*seen, cls))
 
 
 def _tag_of(cls: type[pydantic.BaseModel]) -> str | None:

@@ -35,7 +35,7 @@ class RangeTest:
 def range_test(workspace: Workspace, num_steps: int, options: Any) -> RangeTest:
     """Sweep `num_steps` steps of the project's recipe. options: a `RunOptions`."""
     from luthier.report.rate_plot import RateCurve, rate_png
-    from luthier.stages.train.lr_range import sweep_of
+    from luthier.stages.train.lr_range import Inputs, sweep_of
     from luthier.stages.train.ranges import rate_range
 
     def build(stage: Any) -> Any:
@@ -45,8 +45,9 @@ def range_test(workspace: Workspace, num_steps: int, options: Any) -> RangeTest:
         options.observer(Progress("learning-rate range", done, total, "steps"))
 
     recipe = workspace.project.train
-    base, prepared = build(workspace.graph.base), build(workspace.graph.prepared)
-    found = sweep_of(base.result, prepared, recipe, workspace.project.execution, num_steps, told)
+    graph = workspace.graph
+    inputs = Inputs(build(graph.base).result, build(graph.split), build(graph.prepared))
+    found = sweep_of(inputs, recipe, workspace.project.execution, num_steps, told)
     recommended = rate_range(recipe)
     usual = (recommended.low, recommended.high) if recommended else None
     folder = new_folder(workspace.home / "lr-range")

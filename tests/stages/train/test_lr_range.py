@@ -14,7 +14,9 @@ from luthier.cli.lr_range import advice
 from luthier.core.errors import UserError
 from luthier.engine.contract import Batch, NonFiniteLoss, StepOutput
 from luthier.parts.losses.sft import SFT
-from luthier.pipeline.lr_range import RangeTest
+from luthier.pipeline.lr_range import RangeTest, range_test
+from luthier.pipeline.run import RunOptions
+from luthier.pipeline.workspace import Workspace
 from luthier.stages.train.lr_range import DIVERGED, PAST, Sweep, limits, rates_between, smooth, steepest, sweep
 from luthier.stages.train.recipe import Recipe
 from toy_project import luthier
@@ -144,6 +146,18 @@ def test_a_sweep_leaves_the_run_as_it_was(finished_toy: Path, tmp_path: Path) ->
     assert json.loads(figures.read_text(encoding="utf-8"))["losses"] == pytest.approx(found["losses"])
     assert plot.parent.parent == folder / ".luthier" / "lr-range"
     assert kept(folder) == before
+
+
+def test_a_sweep_in_two_processes_is_that_of_one(finished_toy: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "toy"
+    shutil.copytree(finished_toy, folder)
+    told: list[Any] = []
+    options = RunOptions(told.append, lambda: False)
+    one, two = (range_test(Workspace.open(folder / "luthier.yaml", (f"execution.nproc={n}",)), 12, options) for n in (1, 2))
+    assert two.sweep.rates == one.sweep.rates
+    assert two.sweep.losses == pytest.approx(one.sweep.losses, rel=1e-4)
+    with pytest.raises(UserError, match="61 processes, 60 rows"):
+        range_test(Workspace.open(folder / "luthier.yaml", ("execution.nproc=61", "train.batch_size=64")), 12, options)
 
 
 def test_too_few_steps_are_the_users_error(finished_toy: Path) -> None:

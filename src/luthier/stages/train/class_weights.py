@@ -12,9 +12,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from luthier.core.artifacts import Dataset, Prepared
 from luthier.core.errors import UserError, did_you_mean
 from luthier.core.records import Example
+from luthier.core.rows import read_split
+from luthier.core.stage import Built
 from luthier.stages.train.loop import Rows
+from luthier.stages.train.recipe import Recipe
 from luthier.stages.train.regularisation import Regularisation
 
 _WHERE = "train.regularisation.class_weights"
@@ -37,6 +41,19 @@ def weight_of_label(setting: Regularisation, rows: Sequence[Example]) -> dict[st
         if label not in counts:
             raise UserError("a class weight must be of a label of the training rows", label, _WHERE, did_you_mean(label, sorted(counts)))
     return {label: float(wanted.get(label, 1.0)) for label in sorted(counts)}
+
+
+def training_rows(recipe: Recipe, prepared: Built[Prepared], dataset: Built[Dataset]) -> tuple[Rows, dict[str, float]]:
+    """The prepared training rows, weighted by class where that is asked for; and the weight of every label, empty where not."""
+    from luthier.engine.text.prepared import read_prepared
+
+    split = read_prepared(prepared.path, "train")
+    rows = Rows(tuple(split.sequences), tuple(split.keys))
+    if recipe.regularisation.class_weights is None:
+        return rows, {}
+    examples = read_split(dataset, "train")
+    weights = weight_of_label(recipe.regularisation, examples)
+    return weighted(rows, examples, weights), weights
 
 
 def weighted(rows: Rows, examples: Sequence[Example], weights: Mapping[str, float]) -> Rows:

@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from luthier.core.artifacts import Prepared
 from luthier.core.errors import UserError
 from luthier.core.events import Metric, Note, Progress
+from luthier.core.execution import Execution
 from luthier.core.files import fsync_path, write_atomic
 from luthier.core.stage import Context
 from luthier.engine.contract import Batch, Engine, Loss, Noise, NonFiniteLoss, TokenSequence
@@ -65,6 +67,13 @@ class Objective:
         gain = difference if self.higher_is_better else -difference
         less_loss = old["validation/loss"] - new["validation/loss"]
         return gain if gain != 0 or less_loss == 0 else math.copysign(1e-12, less_loss)
+
+
+def check_processes(execution: Execution, prepared: Prepared) -> None:
+    """Raises UserError when there are more processes than training rows."""
+    rows = prepared.counts["train"]
+    if execution.nproc > rows:
+        raise UserError("there must be a training row for each process", f"{execution.nproc} processes, {rows} rows", "execution.nproc")
 
 
 def rows_of_step(step: int, num_rows: int, recipe: Recipe) -> np.ndarray:

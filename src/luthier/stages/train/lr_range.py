@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from luthier.core.artifacts import BaseModel, Prepared
+from luthier.core.artifacts import BaseModel, Dataset, Prepared
 from luthier.core.errors import UserError
 from luthier.core.execution import Execution
 from luthier.core.stage import Built
 from luthier.engine.contract import Batch, Engine, Loss, NonFiniteLoss
-from luthier.stages.train.loop import batch_of_step
+from luthier.stages.train.class_weights import training_rows
+from luthier.stages.train.loop import batch_of_step, check_processes
 from luthier.stages.train.ranges import rate_range
 from luthier.stages.train.recipe import Recipe
 
@@ -51,20 +52,34 @@ Told = Callable[[int, int], None]
 """Called with (steps made, steps planned)."""
 
 
-def sweep_of(base: BaseModel, prepared: Built[Prepared], recipe: Recipe, execution: Execution, num_steps: int, told: Told) -> Sweep:
-    """The sweep of a project's own rows, over the recommended rates of its method and two powers of ten beyond."""
-    from luthier.engine.select import load_engine
-    from luthier.engine.text.prepared import read_prepared
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What training reads."""
 
-    engine = load_engine(Path(base.folder), recipe.method.spec(), execution, recipe.seed, dtype=recipe.precision)
-    engine.use_optimiser(recipe.optimizer)
-    sequences = read_prepared(prepared.path, "train").sequences
+    base: BaseModel
+    dataset: Built[Dataset]
+    prepared: Built[Prepared]
+
+
+def sweep_of(inputs: Inputs, recipe: Recipe, execution: Execution, num_steps: int, told: Told) -> Sweep:
+    """The sweep of a project's own rows, over the recommended rates of its method and two powers of ten beyond.
+
+    It is of one process or of `execution.nproc`, as the run.
+    """
+    from luthier.engine.loading import open_for
+    from luthier.engine.text.load import load_renderer
+
+    check_processes(execution, inputs.prepared.result)
+    rates = rates_between(*limits(recipe), num_steps)
+    sequences = training_rows(recipe, inputs.prepared, inputs.dataset)[0].sequences
 
     def batch(step: int) -> Batch:
         return batch_of_step(step, sequences, recipe)[1]
 
-    low, high = limits(recipe)
-    return sweep(engine, batch, recipe.loss(), rates_between(low, high, num_steps), told)
+    renderer = load_renderer(inputs.prepared.path / "renderer")
+    with open_for(renderer, Path(inputs.base.folder), recipe.method.spec(), execution, recipe.seed, recipe.precision) as engine:
+        engine.use_optimiser(recipe.optimizer)
+        return sweep(engine, batch, recipe.loss(), rates, told)
 
 
 def limits(recipe: Recipe) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from luthier.core.artifacts import BaseModel, Checkpoint, Dataset, Prepared
-from luthier.core.errors import CorruptArtifact, UserError
+from luthier.core.errors import CorruptArtifact
 from luthier.core.events import Note
 from luthier.core.execution import Execution
 from luthier.core.files import files_below, write_bytes, write_json
@@ -27,8 +27,8 @@ from luthier.engine.decoding import Decoding
 from luthier.engine.memory.forecast import Forecast
 from luthier.engine.predictor import Answerer
 from luthier.parts.scorers import ScorerConfig
-from luthier.stages.train.class_weights import in_words, weight_of_label, weighted
-from luthier.stages.train.loop import BEST, Rows, final_words, rows_of_run, train
+from luthier.stages.train.class_weights import in_words, training_rows
+from luthier.stages.train.loop import BEST, Rows, check_processes, final_words, rows_of_run, train
 from luthier.stages.train.ranges import warnings
 from luthier.stages.train.recipe import Recipe
 from luthier.stages.train.watch import Watch
@@ -64,7 +64,7 @@ class Train(Stage[Checkpoint]):
             write_bytes(ctx.dir / "renderer" / path.name, path.read_bytes())
         renderer = load_renderer(ctx.dir / "renderer")
         execution = _as_begun(ctx)
-        _check_processes(execution, prepared.result)
+        check_processes(execution, prepared.result)
         opened = open_for(renderer, Path(base.folder), self.recipe.method.spec(), execution, self.recipe.seed, self.recipe.precision)
         engine = open_until_done.enter_context(opened)
         engine.use_optimiser(self.recipe.optimizer, self.recipe.regularisation.ema)
@@ -100,15 +100,12 @@ class Train(Stage[Checkpoint]):
         )
 
     def _rows(self, ctx: Context, prepared: Built[Prepared]) -> Rows:
-        """The prepared training rows, weighted by class where that is asked for."""
-        rows = _training_rows(prepared)
-        if self.recipe.regularisation.class_weights is None:
-            return rows
-        examples = read_split(ctx.get(self.dataset), "train")
-        weights = weight_of_label(self.recipe.regularisation, examples)
-        write_json(ctx.dir / "class_weights.json", weights)
-        ctx.observer(Note(in_words(weights)))
-        return weighted(rows, examples, weights)
+        """The training rows; the weights of classes are kept and said."""
+        rows, weights = training_rows(self.recipe, prepared, ctx.get(self.dataset))
+        if weights:
+            write_json(ctx.dir / "class_weights.json", weights)
+            ctx.observer(Note(in_words(weights)))
+        return rows
 
     def _watch(self, ctx: Context, predictor: Answerer) -> Watch:
         dataset = ctx.get(self.dataset)
@@ -130,12 +127,6 @@ def _as_begun(ctx: Context) -> Execution:
     return ctx.execution.model_copy(update=json.loads(begun.read_text(encoding="utf-8")))
 
 
-def _check_processes(execution: Execution, prepared: Prepared) -> None:
-    rows = prepared.counts["train"]
-    if execution.nproc > rows:
-        raise UserError("there must be a training row for each process", f"{execution.nproc} processes, {rows} rows", "execution.nproc")
-
-
 def _warn(engine: Engine, recipe: Recipe, ctx: Context) -> None:
     """Say why no faster engine was taken, and which settings are outside what is recommended."""
     if engine.refusal:
@@ -154,10 +145,3 @@ def _foresee(engine: Engine, rows: Rows, recipe: Recipe, ctx: Context) -> Foreca
         write_json(ctx.dir / BEGUN, {"micro_batch_tokens": found.micro_batch_tokens})
         ctx.observer(Note(f"memory: micro-batches of up to {found.micro_batch_tokens} tokens{again}; {peak}"))
     return found
-
-
-def _training_rows(prepared: Built[Prepared]) -> Rows:
-    from luthier.engine.text.prepared import read_prepared
-
-    split = read_prepared(prepared.path, "train")
-    return Rows(tuple(split.sequences), tuple(split.keys))

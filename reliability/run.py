@@ -16,18 +16,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 REPO = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results"
-sys.path[:0] = [str(REPO / "reliability"), str(REPO / "tests" / "faults"), str(REPO / "tests")]
+sys.path[:0] = [str(REPO / "reliability"), str(REPO / "tests" / "faults"), str(REPO / "tests"), str(REPO / "tests" / "stages" / "data")]
 
+from archives import hostile_archives  # noqa: E402
 from crash import KILLS  # noqa: E402
 from disk import DISK  # noqa: E402
 from memory_grid import memory_grid  # noqa: E402
+from mutated import mutated_inputs  # noqa: E402
 from pii import pii  # noqa: E402
 
 from toy_project import command, environment, make_learner, write_toy  # noqa: E402
@@ -125,57 +126,12 @@ def quickstart_kills(times: int, seed: int) -> Result:
     return kills(make, times, seed, one_run_each=False)
 
 
-def mutated_inputs(times: int, seed: int) -> Result:
-    """`check_file` on mutated data files: it must judge each one, and never raise anything but an error of ours."""
-    from luthier.core.errors import LuthierError
-    from luthier.stages.data.check import check_file
-
-    rng, failures = random.Random(seed), []
-    verdicts: Counter[str] = Counter()
-    seeds = [p for p in sorted((REPO / "examples").glob("*/data/*")) if p.stat().st_size < 400_000]
-    shared = Path(os.environ.get("LUTHIER_SHARED", REPO.parent / "shared")) / "data" / "bad_inputs"
-    seeds += [p for p in sorted(shared.rglob("*")) if p.is_file() and p.stat().st_size < 50_000] if shared.is_dir() else []
-    with tempfile.TemporaryDirectory(prefix="luthier-fuzz-") as name:
-        for i in range(times):
-            source = rng.choice(seeds)
-            path = Path(name) / f"m{i}{''.join(source.suffixes)}"
-            path.write_bytes(mutate(source.read_bytes()[:8000], rng))
-            try:
-                verdicts[check_file(path).verdict] += 1
-            except LuthierError as err:
-                verdicts[type(err).__name__] += 1
-            except Exception as err:  # noqa: BLE001 - what this trial is looking for
-                failures.append({"trial": i, "source": source.name, "error": f"{type(err).__name__}: {err}"[:300]})
-            path.unlink()
-    return {"trials": times, "seed_files": len(seeds), "verdicts": dict(verdicts), "failures": failures}
-
-
-def mutate(data: bytes, rng: random.Random) -> bytes:
-    """A few random edits: flips, cuts, repeats, insertions of awkward bytes."""
-    out = bytearray(data)
-    for _ in range(rng.randint(1, 6)):
-        at = rng.randrange(len(out) + 1)
-        kind = rng.randrange(5)
-        if kind == 0 and at < len(out):
-            out[at] ^= 1 << rng.randrange(8)
-        elif kind == 1:
-            del out[at : at + rng.randint(1, 200)]
-        elif kind == 2:
-            out[at:at] = out[at : at + rng.randint(1, 300)]
-        elif kind == 3:
-            out[at:at] = rng.choice(
-                (b"\x00", b"\xff\xfe", b'"', b"\n", b"\r", b"{", b"[" * 50, "\u202e".encode(), b"1e999", b"NaN", b",", b"\\")
-            )
-        else:
-            del out[at:]
-    return bytes(out)
-
-
 TRIALS: dict[str, tuple[Callable[[int, int], Result], int]] = {
     "toy-kills": (toy_kills, 20),
     **KILLS,
     **DISK,
     "mutated-inputs": (mutated_inputs, 5000),
+    "hostile-archives": (hostile_archives, 200),
     "quickstart-kills": (quickstart_kills, 3),
     "memory-grid": (memory_grid, 36),
     "pii": (pii, 5000),

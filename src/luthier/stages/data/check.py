@@ -1,6 +1,6 @@
 """`luthier data check`: one document that judges a file, a list of files, weights, or a folder of splits.
 
-One decision: whatever is given, the answer is a document: nothing is written, and nothing that could run code
+One decision: whatever is given, the answer is a document: nothing is left behind, and nothing that could run code
 is loaded.
 """
 
@@ -9,11 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from luthier.core.errors import UserError
+from luthier.parts.sources.archive import kind_of_archive
 from luthier.parts.sources.detect import claim_of
 from luthier.parts.sources.mapping import Mapping
 from luthier.parts.sources.mapping_base import PLAIN, Asking
 from luthier.parts.sources.rows import BadRow, Limits, RawRow
 from luthier.parts.sources.source import Opened, open_rows
+from luthier.stages.data.check_archive import check_archive
 from luthier.stages.data.check_document import DataCheck, Found, Placed, VerdictWord, exit_code, together
 from luthier.stages.data.check_folder import check_folder
 from luthier.stages.data.check_rows import check_rows, rejected
@@ -34,6 +36,8 @@ def check_file(
     if path.suffix.lower() in WEIGHTS and path.is_file():
         return _check_weights(path)
     try:
+        if path.is_file() and kind_of_archive(path):
+            return check_archive(path, mapping, asking, strict)
         opened = open_rows(path, limits)
     except UserError as err:
         return rejected(path, str(err))

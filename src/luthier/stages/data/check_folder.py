@@ -50,11 +50,16 @@ def check_folder(folder: Path, mapping: Mapping | None, asking: Asking) -> DataC
         mapping = mapping or proposed(files[0][1])
     except UserError:
         mapping = None  # each file's own document says why
-    checks = [(path.name, check_rows(path, mapping, asking)) for _, path in files]
-    if mapping is None or any(c.verdict == "reject" for _, c in checks):
-        return together(folder.name, "folder", checks)
-    leaks = list(find_leaks(files, mapping, asking))
-    whole = together(folder.name, "folder", checks)
+    whole = together(folder.name, "folder", [(path.name, check_rows(path, mapping, asking)) for _, path in files])
+    return with_leaks(whole, folder, mapping, asking)
+
+
+def with_leaks(whole: DataCheck, folder: Path, mapping: Mapping | None, asking: Asking) -> DataCheck:
+    """The document of a folder's files with the rows that leak between its splits set aside. A rejected one is left as it is."""
+    files = split_files(folder)
+    if whole.verdict == "reject" or len({split for split, _ in files}) < 2:
+        return whole
+    leaks = list(find_leaks(files, mapping or proposed(files[0][1]), asking))
     if not leaks:
         return whole
     places = tuple(Placed(at=at, reason=reason) for at, reason in leaks)

@@ -128,7 +128,8 @@ def _document(format_: str, mapping: Mapping | None, tally: _Tally, strict: bool
 def rejected(path: Path, reason: str, tally: _Tally | None = None, mapping: Mapping | None = None) -> DataCheck:
     """A reject with one clear message that names the file, and the places seen before it."""
     tally, claim = tally or _Tally(), claim_of(path.name)
-    format_ = ".".join(filter(None, (claim.format or path.suffix.lstrip("."), claim.compression))) or "unknown"
+    plain = Path(path.name[: -len(claim.compression) - 1]) if claim.compression else path
+    format_ = ".".join(filter(None, (claim.format or plain.suffix.lstrip("."), claim.compression))) or "unknown"
     message = reason if path.name in reason else f"{path.name}: {reason}"
     return DataCheck(
         verdict="reject",

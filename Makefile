@@ -44,7 +44,7 @@ docs: env
 
 bench: env
 	$(BIN)/luthier models pull smollm2-135m-instruct
-	$(BIN)/python benchmarks/training.py gate --rows 400
+	$(BIN)/python benchmarks/gate.py
 	$(BIN)/python benchmarks/training.py W1
 	$(BIN)/python benchmarks/training.py W2
 	$(BIN)/python benchmarks/training.py W2 --peer llamafactory

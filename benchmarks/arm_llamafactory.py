@@ -39,7 +39,8 @@ def main(job: dict[str, Any], out: Path) -> None:
     setting = job["setting"]
     arguments: dict[str, Any] = {
         "model_name_or_path": job["model"], "adapter_name_or_path": job["adapter"], "stage": "sft", "do_train": True, "use_cpu": True,
-        "finetuning_type": "lora", "template": "default", "tokenized_path": tokenised(job["rows"], out.parent / f"{out.stem}-rows"),
+        "dataset": "rows", "finetuning_type": "lora", "template": "default",
+        "tokenized_path": tokenised(job["rows"], out.parent / f"{out.stem}-rows"),
         "cutoff_len": max(len(r["input_ids"]) for r in job["rows"]), "output_dir": str(out.parent / f"{out.stem}-trained"),
         "per_device_train_batch_size": job["micro_rows"], "gradient_accumulation_steps": job["rows_per_step"] // job["micro_rows"],
         "num_train_epochs": 1.0, "learning_rate": job["learning_rate"], "lr_scheduler_type": "constant", "weight_decay": 0.0,

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from luthier.core.errors import UserError
 from luthier.core.rows import read_split
 from luthier.engine.models.kinds import describe_kind, peek_kind
+from luthier.engine.models.resolve import check_name
 from luthier.pipeline.workspace import Workspace
 from luthier.stages.train.class_weights import in_words, weight_of_label
 from luthier.stages.train.ranges import warnings
@@ -26,9 +28,7 @@ def steps(workspace: Workspace) -> Iterator[tuple[str, str, str, State]]:
 
 def advice(workspace: Workspace) -> Iterator[str]:
     """What a careful colleague would say before the run; figures only where they are known."""
-    graph, recipe, base = workspace.graph, workspace.project.train, workspace.project.base
-    if (base.startswith((".", "/", "~")) or base.endswith(".gguf")) and not (workspace.root / Path(base).expanduser()).exists():
-        yield f"the base {base} is not there: a run would stop at once"
+    graph, recipe = workspace.graph, workspace.project.train
     yield from _base(workspace)
     if not workspace.store.is_built(graph.split):
         yield "row counts are not known before the data is read; `luthier data check FILE` judges a file now"
@@ -54,7 +54,18 @@ def advice(workspace: Workspace) -> Iterator[str]:
 
 
 def _base(workspace: Workspace) -> Iterator[str]:
-    """What the base is, when it is no decoder, from its artifact or from what is on disk already; nothing is fetched."""
+    """What the base is, when it is missing or no decoder, from its artifact or from what is on disk already; nothing is fetched."""
+    name = workspace.project.base
+    local = name.startswith((".", "/", "~")) or name.endswith(".gguf")
+    if local and not (workspace.root / Path(name).expanduser()).exists():
+        yield f"the base {name} is not there: a run would stop at once"
+        return
+    try:
+        if not local:
+            check_name(name)
+    except UserError as err:
+        yield f"a run would stop at once: {err}"
+        return
     stage = workspace.graph.base
     if workspace.store.is_built(stage):
         base = workspace.store.build(stage, workspace.project.execution).result

@@ -77,6 +77,7 @@ class _How:
 
 
 def _resolve(name: str, root: Path, how: _How) -> ModelInfo:
+    check_name(name)
     entry, path = embedded_named(name), Path(name).expanduser()
     if entry is not None:
         return _from_cached(name, embedded_model(entry, root, allow_network=how.allow_network, verify=how.verify, progress=how.progress))
@@ -84,15 +85,22 @@ def _resolve(name: str, root: Path, how: _How) -> ModelInfo:
         return _from_cached(path.name, gguf_model(path, root, verify=how.verify, progress=how.progress))
     if path.is_dir():
         return _from_folder(path.resolve().name, path.resolve(), f"folder {path}", root)
+    folder = hub.hub_folder(name, allow_network=how.allow_network, progress=how.progress)
+    return _from_folder(name, folder, f"hub {name} ({folder.name[:12]})", root)
+
+
+def check_name(name: str) -> None:
+    """Raise the UserError of a name that no model can have. Loads nothing, fetches nothing."""
+    path = Path(name).expanduser()
+    if embedded_named(name) is not None or path.is_dir() or path.suffix.lower() == ".gguf":
+        return
     if path.is_file():
         raise UserError("a model must be a folder of safetensors, a .gguf file, a hub id or an embedded name", f"the file {path}")
     if name.startswith((".", "/", "~")):
         raise UserError("the model's folder must exist", name)
-    if hub.is_hub_id(name):
-        folder = hub.hub_folder(name, allow_network=how.allow_network, progress=how.progress)
-        return _from_folder(name, folder, f"hub {name} ({folder.name[:12]})", root)
-    must = "the base model must be an embedded name, a folder, a .gguf file or a hub id `owner/model`"
-    raise UserError(must, repr(name), fix=did_you_mean(name, [e.name for e in EMBEDDED]))
+    if not hub.is_hub_id(name):
+        must = "the base model must be an embedded name, a folder, a .gguf file or a hub id `owner/model`"
+        raise UserError(must, repr(name), fix=did_you_mean(name, [e.name for e in EMBEDDED]))
 
 
 def _from_folder(name: str, folder: Path, source: str, root: Path) -> ModelInfo:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from luthier.stats.intervals import Resampling, bca, mean_counts, wilson
-from luthier.stats.paired import newcombe, paired_table
+from luthier.stats.paired import newcombe, paired_table, permutation, wilcoxon
+from luthier.stats.ranking import bradley_terry
 from luthier.stats.verdict import judge
 
 FAST = Resampling(resamples=800)
@@ -16,7 +17,7 @@ FAST = Resampling(resamples=800)
 def test_wilson_covers(n: int, p: float) -> None:
     draws = np.random.default_rng(0).binomial(n, p, size=3000)
     covered = np.mean([(e := wilson(k, n)).low <= p <= e.high for k in draws])
-    assert covered >= 0.93
+    assert 0.93 <= covered <= 0.97
 
 
 @pytest.mark.parametrize("cells", [(0.5, 0.2, 0.1, 0.2), (0.1, 0.5, 0.05, 0.35), (0.9, 0.04, 0.02, 0.04)])
@@ -29,7 +30,8 @@ def test_newcombe_covers(cells: tuple[float, float, float, float]) -> None:
         base = np.repeat([1, 0, 1, 0], [both, one, two, neither])
         e = newcombe(paired_table(tuned, base))
         hits += e.low <= truth <= e.high
-    assert hits / 1500 >= 0.93
+    sparse = cells[1] + cells[2] < 0.1  # about 7 rows of 120 on which the models differ: so few make it conservative
+    assert 0.93 <= hits / 1500 <= (1.0 if sparse else 0.97)
 
 
 def test_bca_covers_a_skewed_mean() -> None:
@@ -39,7 +41,7 @@ def test_bca_covers_a_skewed_mean() -> None:
     for i in range(400):
         e = bca(mean_counts(rng.beta(0.5, 3, size=100)), options=Resampling(resamples=800, seed=i))
         hits += e.low <= truth <= e.high
-    assert hits / 400 >= 0.93
+    assert 0.93 <= hits / 400 <= 0.97
 
 
 def test_bca_covers_a_micro_f1() -> None:
@@ -58,7 +60,7 @@ def test_bca_covers_a_micro_f1() -> None:
     for i in range(400):
         e = bca(sample(100), micro_f1, options=Resampling(resamples=800, seed=i))
         hits += e.low <= truth <= e.high
-    assert hits / 400 >= 0.93
+    assert 0.93 <= hits / 400 <= 0.97
 
 
 def test_bca_over_groups_covers_where_rows_would_not() -> None:
@@ -72,7 +74,7 @@ def test_bca_over_groups_covers_where_rows_would_not() -> None:
         e, f = bca(counts, groups=groups, options=options), bca(counts, options=options)
         hits += e.low <= 0.5 <= e.high
         naive += f.low <= 0.5 <= f.high
-    assert hits / 300 >= 0.93
+    assert 0.93 <= hits / 300 <= 0.97
     assert naive / 300 < 0.85
 
 
@@ -125,3 +127,27 @@ def test_a_real_gain_is_found_about_as_often_as_the_power_says() -> None:
         base = np.repeat([1.0, 0.0, 1.0, 0.0], [both, one, two, neither])
         found += judge_decision(tuned, base) == "better"
     assert found / 1000 == pytest.approx(0.8, abs=0.05)
+
+
+def test_bradley_terry_covers() -> None:
+    truth = np.array([0.6, 0.1, -0.2, -0.5])
+    chance = 1 / (1 + np.exp(truth[None, :] - truth[:, None]))
+    rng, hits = np.random.default_rng(8), 0
+    for _ in range(300):
+        upper = np.triu(rng.binomial(30, chance), 1)
+        wins = upper + np.tril(30 - upper.T, -1)
+        for s in bradley_terry("abcd", wins):
+            hits += s.low <= truth["abcd".index(s.name)] <= s.high
+    assert 0.93 <= hits / 1200 <= 0.97
+
+
+@pytest.mark.parametrize("test", ["wilcoxon", "permutation"])
+def test_equal_scores_are_rarely_called_different(test: str) -> None:
+    """P(more than 24 of 300 | 5 %) is below 0.8 %; more than 4 are found, so the level is also used."""
+    rng, false = np.random.default_rng(9), 0
+    for i in range(300):
+        a, b = rng.beta(0.7, 1.4, size=(2, 40))
+        options = Resampling(resamples=1000, seed=i)
+        found = wilcoxon(a, b) if test == "wilcoxon" else permutation(mean_counts(a), mean_counts(b), options=options)
+        false += found.p < 0.05
+    assert 4 < false <= 24

@@ -1,4 +1,4 @@
-"""Paired comparisons of two models on the same rows: exact McNemar, Newcombe's interval, bootstrap, permutation.
+"""Paired comparisons of two models on the same rows: exact McNemar, Newcombe's interval, bootstrap, permutation, Wilcoxon.
 
 One decision: `first` is the tuned model and `second` what it is compared with, so a positive difference is a gain.
 Permutation swaps a row's two answers (for a mean this is the sign-flip test), whole groups at once when rows have groups.
@@ -68,6 +68,20 @@ def mcnemar_exact(table: PairedTable) -> PairedTest:
         return PairedTest(1.0, "exact McNemar")
     less = min(table.only_first, table.only_second)
     return PairedTest(float(min(1.0, 2 * scipy_stats.binom.cdf(less, discordant, 0.5))), "exact McNemar")
+
+
+def wilcoxon(first: np.ndarray, second: np.ndarray) -> PairedTest:
+    """Two-sided Wilcoxon signed-rank test of one score per row (scipy's; rows without a difference are ranked, Pratt 1959).
+
+    It tests whether the differences lie symmetrically about zero, which is not the difference of the means: use it for scores
+    whose ranks matter and whose sizes do not. Raises UserError for no rows, different lengths or values that are not finite.
+    """
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if a.shape != b.shape or a.ndim != 1 or not len(a) or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise UserError("both models must have one finite score per row, at least one row", f"shapes {a.shape} and {b.shape}")
+    if (a == b).all():
+        return PairedTest(1.0, "Wilcoxon signed-rank")
+    return PairedTest(float(scipy_stats.wilcoxon(a, b, zero_method="pratt").pvalue), "Wilcoxon signed-rank")
 
 
 def newcombe(table: PairedTable, alpha: float = 0.05) -> Estimate:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats as scipy_stats
@@ -81,7 +82,8 @@ def wilcoxon(first: np.ndarray, second: np.ndarray) -> PairedTest:
         raise UserError("both models must have one finite score per row, at least one row", f"shapes {a.shape} and {b.shape}")
     if (a == b).all():
         return PairedTest(1.0, "Wilcoxon signed-rank")
-    return PairedTest(float(scipy_stats.wilcoxon(a, b, zero_method="pratt").pvalue), "Wilcoxon signed-rank")
+    found: Any = scipy_stats.wilcoxon(a, b, zero_method="pratt")
+    return PairedTest(float(found.pvalue), "Wilcoxon signed-rank")
 
 
 def newcombe(table: PairedTable, alpha: float = 0.05) -> Estimate:

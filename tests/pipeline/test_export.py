@@ -315,7 +315,18 @@ def test_progress_and_finer_tensors_are_said(tmp_path: Path, monkeypatch: pytest
     export(str(base), MISSING, ExportOptions("gguf", "q4_0", out=Path("out")), said.append)
     units = {e.unit for e in said if isinstance(e, Progress)}
     assert units == {"greedy answers", "prompts read by the source", "tensors written", "prompts read by the export"}
-    assert sum("not a multiple of 32" in e.text for e in said if isinstance(e, Note)) == 15
+    notes = [e.text for e in said if isinstance(e, Note) and "not a multiple of 32" in e.text]
+    assert sum("(2 tensors)" in text for text in notes) == len(notes) - 1 == 7  # a line for each kind of tensor, and the embedding
+
+
+def test_q4_k_is_read_back_within_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    base = make_toy_base(tmp_path / "base", hidden=256)
+    record = export(str(base), MISSING, ExportOptions("gguf", "q4_k", out=Path("out")), ignore).record
+    assert record["tensors"] == {"Q8_0": 1, "Q4_K": 14, "F32": 5}
+    assert record["tensors_of_another_type"] == ["model.embed_tokens.weight: Q8_0, embedding and output head are kept in 8 bits"]
+    assert 0 < record["measured"]["mean_kl"] <= record["bound"]["kl"]
+    assert Path("out/base-q4_k.gguf").is_file()
 
 
 def test_the_built_in_prompts_are_64_different_ones(learner_base: Path) -> None:

@@ -135,7 +135,9 @@ def _read() -> str | None:
 
 
 To = Annotated[Literal["peft", "merged", "gguf"], typer.Option("--to", help="An adapter folder, a merged folder, or one GGUF file.")]
-Kind = Annotated[Literal["f16", "q8_0", "q4_0"] | None, typer.Option("--type", help="Of a GGUF file; f16 by default.", show_default=False)]
+Kind = Annotated[
+    Literal["f16", "q8_0", "q4_k", "q4_0"] | None, typer.Option("--type", help="Of a GGUF file; f16 by default.", show_default=False)
+]
 Dtype = Annotated[
     Literal["float32", "float16", "bfloat16"] | None,
     typer.Option("--dtype", help="Of a merged folder; the base's own by default.", show_default=False),

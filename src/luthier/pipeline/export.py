@@ -23,7 +23,7 @@ from luthier.pipeline import export_check as check
 from luthier.pipeline.export_source import RECORD, ExportSource, find_source
 
 Target = Literal["peft", "merged", "gguf"]
-GgufKind = Literal["f16", "q8_0", "q4_0"]
+GgufKind = Literal["f16", "q8_0", "q4_k", "q4_0"]
 DtypeName = Literal["float32", "float16", "bfloat16"]
 
 
@@ -180,7 +180,7 @@ def _write_gguf(job: _Job, model: Any, work: Path) -> dict[str, Any]:
     vocabulary = read_vocabulary(renderer.tokenizer.data, roles, config["vocab_size"])
     text = GgufText(job.source.name, job.source.base.licence, vocabulary, renderer.style.template)
     stored = write_gguf(work / _gguf_name(job), model, text, job.options.kind, check.progress_of(job.observer, "tensors written"))
-    for line in stored.exceptions:
+    for line in stored.lines():
         job.observer(Note(f"not {job.variant}: {line}", "warning"))
     return {"tensors": stored.counts, "tensors_of_another_type": list(stored.exceptions)}
 

@@ -13,6 +13,7 @@ import pydantic
 
 from luthier.core.errors import UserError
 from luthier.pipeline.import_job import Job, Line, shown
+from luthier.pipeline.import_quantised import FLOAT32
 from luthier.pipeline.project import Project
 from luthier.stages.train.recipe import Recipe
 
@@ -28,7 +29,6 @@ _SCHEDULES = {
     "inverse_sqrt": "inverse_sqrt", "warmup_stable_decay": "wsd", "cosine_with_min_lr": "cosine",
 }  # fmt: skip
 _ALL_LINEAR = ("all-linear", "all")
-_FLOAT32 = "the base is kept in float32: the result is at least as exact and takes more memory"
 _THEIRS = "the other tool's default"
 
 
@@ -103,7 +103,7 @@ def carry_lora(job: Job, names: Lora) -> str:
 def _low_rank_kind(job: Job, names: Lora) -> str:
     known = kinds_of("method")
     if job.get(names.dora) and "dora" in known:
-        job.carry_as(names.dora, "train.method.kind", "dora", _FLOAT32 if job.get(names.four_bit) else "")
+        job.carry_as(names.dora, "train.method.kind", "dora", FLOAT32 if job.get(names.four_bit) else "")
         return "dora"
     job.leave(names.dora, "Luthier has no DoRA")
     four = job.get(names.four_bit, names.default_four_bit)
@@ -138,13 +138,6 @@ def carry_full(job: Job, key: str) -> None:
             job.line(key, "no effect", "", "without an adapter all weights are trained")
         return
     job.stop(key, "full fine-tuning: the project trains a LoRA adapter instead, which is another method")
-
-
-def carry_quantised(job: Job, key: str) -> None:
-    """A setting of a 4-bit or 8-bit base, unless `carry_lora` has told of it."""
-    if not any(line.key == job.paths.get(key, key) for line in job.lines):
-        stored = job.project.get("train", {}).get("method", {}).get("kind") == "qlora"
-        job.leave(key, "QLoRA stores NF4 here" if stored else _FLOAT32)
 
 
 def carry_optimiser(job: Job, key: str, default: str, decay: tuple[str, float]) -> None:

@@ -13,7 +13,7 @@ import torch
 from safetensors.numpy import load_file
 
 from luthier.core.errors import EngineRefused
-from luthier.engine.export import gguf_file
+from luthier.engine.export import gguf_file, q4_k
 from luthier.engine.export.gguf_file import GgufText, write_gguf
 from luthier.engine.export.gguf_vocabulary import Roles, Vocabulary, read_vocabulary
 from luthier.engine.export.loading import load_plain
@@ -85,6 +85,73 @@ def test_what_a_type_cannot_hold_is_stored_finer_and_named(tmp_path: Path) -> No
     assert stored.counts == {"F16": 15, "F32": 5}
     assert all("not a multiple of 32" in line for line in stored.exceptions)
     assert len(stored.exceptions) == 15
+
+
+def spread(kind: str) -> np.ndarray:
+    """Rows of two super-blocks: float32 [24, 512]."""
+    rng = np.random.default_rng(5)
+    draw = {
+        "normal": lambda: rng.normal(size=(24, 512)),
+        "heavy tails": lambda: rng.standard_t(3, size=(24, 512)),
+        "above zero": lambda: np.abs(rng.normal(size=(24, 512))) + 1,
+        "below zero": lambda: -np.abs(rng.normal(size=(24, 512))) - 1,
+        "equal": lambda: np.full((24, 512), -5.0),
+        "zero": lambda: np.zeros((24, 512)),
+        "an outlier": lambda: np.where(rng.random((24, 512)) < 0.01, 100, rng.normal(size=(24, 512))),
+        "sub-blocks of many sizes": lambda: rng.normal(size=(24, 512)) * np.exp(2 * rng.normal(size=(24, 16))).repeat(32, 1),
+    }
+    return draw[kind]().astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "kind", ["normal", "heavy tails", "above zero", "below zero", "equal", "zero", "an outlier", "sub-blocks of many sizes"]
+)
+def test_q4_k_is_within_a_level_as_the_gguf_package_reads_it(kind: str) -> None:
+    """A sub-block has 16 levels over its range (0 included); its scale and minimum are rounded to 1/63 of the largest beside it."""
+    wanted = spread(kind)
+    blocks = q4_k.quantise(wanted)
+    assert (blocks.dtype, blocks.shape) == (np.uint8, (24, 2 * 144))
+    values = gguf.quants.dequantize(blocks, gguf.GGMLQuantizationType.Q4_K)
+    parts = wanted.reshape(-1, 8, 32)
+    width = np.maximum(parts.max(-1), 0) - np.minimum(parts.min(-1), 0)
+    worst = np.abs(values.reshape(parts.shape) - parts).max(-1)
+    assert np.all(worst <= width / 15 + width.max(-1, keepdims=True) / 63)
+
+
+@pytest.mark.parametrize("kind", ["normal", "heavy tails"])
+def test_q4_k_loses_less_than_the_other_types_of_its_size(kind: str) -> None:
+    wanted = spread(kind)
+
+    def lost(blocks: np.ndarray, stored: gguf.GGMLQuantizationType) -> float:
+        return float(((gguf.quants.dequantize(blocks, stored) - wanted) ** 2).mean())
+
+    others = [lost(gguf.quants.quantize(wanted, t), t) for t in (gguf.GGMLQuantizationType.Q4_0, gguf.GGMLQuantizationType.Q4_1)]
+    assert lost(q4_k.quantise(wanted), gguf.GGMLQuantizationType.Q4_K) < 0.9 * min(others)
+
+
+def test_a_row_that_is_no_whole_super_block_is_refused() -> None:
+    with pytest.raises(ValueError, match="multiple of 256, got 576"):
+        q4_k.quantise(np.zeros((2, 576), np.float32))
+
+
+def test_a_q4_k_file_says_what_is_finer_and_why(tmp_path: Path) -> None:
+    """Rows of 128 do not fill a super-block of 256, rows of 256 do."""
+    base = make_toy_base(tmp_path / "base", hidden=128)
+    stored = written(base, tmp_path / "toy.gguf", "q4_k")
+    assert stored.counts == {"Q8_0": 1, "Q5_0": 12, "Q4_K": 2, "F32": 5}
+    assert len(stored.exceptions) == 13
+    assert "model.layers.*.mlp.up_proj.weight (2 tensors): Q5_0, its rows of 128 are not a multiple of 256" in stored.lines()
+    assert stored.lines()[0].startswith("model.embed_tokens.weight: Q8_0")
+    assert len(stored.lines()) == 7
+    reader = gguf.GGUFReader(tmp_path / "toy.gguf")
+    assert reader.fields["general.file_type"].contents() == 14
+    found = {t.name: t.tensor_type.name for t in reader.tensors}
+    assert (found["blk.1.ffn_down.weight"], found["blk.1.ffn_up.weight"]) == ("Q4_K", "Q5_0")
+    theirs = load_plain(tmp_path, "toy.gguf").state_dict()
+    wanted = load_file(base / "model.safetensors")
+    for name in ("down_proj", "up_proj"):
+        whole = f"model.layers.1.mlp.{name}.weight"
+        assert 0 < np.abs(theirs[whole].numpy() - wanted[whole]).max() < np.abs(wanted[whole]).max() / 7
 
 
 def test_the_4_bit_file_keeps_the_embedding_in_8_bits(bases: dict[str, Path], tmp_path: Path) -> None:

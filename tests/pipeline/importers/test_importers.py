@@ -89,19 +89,18 @@ def test_axolotl(workplace: Path) -> None:
     project, lines = imported(workplace, "axolotl.yml")
     train = project["train"]
     assert project["base"] == "smollm2-135m-instruct"
-    quantised = "qlora" in kinds_of("method")
-    settings = {"kind": "qlora" if quantised else "lora", "rank": 8, "alpha": 16, "targets": "all-linear"}
+    settings = {"kind": "qlora", "stored": "nf4", "rank": 8, "alpha": 16, "targets": "all-linear"}
     assert train["method"] == settings | _dropout(settings["kind"], 0.05)
     assert (train["learning_rate"], train["batch_size"], train["epochs"]) == (2e-4, 8, 2)
     assert train["optimizer"] == {"kind": "adamw", "weight_decay": 0.01, "clip_norm": 0.5}
     assert train["schedule"] == {"kind": "cosine", "warmup_steps": 3}
     assert (lines["micro_batch_size"].fate, lines["num_epochs"].fate) == ("changed", "carried")
-    assert lines["adapter"].fate == ("carried" if quantised else "changed")
+    assert lines["adapter"].fate == "carried"
     assert lines["datasets.0.message_property_mappings"].fate == "changed"
     assert project["data"] == {"files": [{"path": "data/support.jsonl"}], "mapping": {"kind": "messages", "messages": "messages"}}
     assert project["prepare"] == {"max_length": 256, "too_long": "drop"}
     assert project["split"]["validation"] == 0.1
-    assert lines["load_in_4bit"].fate == ("changed" if quantised else "not carried")
+    assert lines["load_in_4bit"].fate == "changed"
     assert lines["load_in_8bit"].fate == "no effect"
     assert "8 bits" in lines["optimizer"].note
 
@@ -109,6 +108,57 @@ def test_axolotl(workplace: Path) -> None:
 def _dropout(method: str, value: float) -> dict[str, float]:
     """Carried where this version's method has dropout."""
     return {"dropout": value} if "dropout" in kinds_of("method")[method].model_fields else {}
+
+
+AXOLOTL = "base_model: x\ndatasets: [{path: data/support.jsonl, type: chat_template}]\nmicro_batch_size: 1\n"
+TRL = "model_name_or_path: x\ndataset_name: data/support.jsonl\nuse_peft: true\nmax_length: 64\n"
+FACTORY = "model_name_or_path: x\nstage: sft\nfinetuning_type: lora\ndataset: data/support.jsonl\ntemplate: llama3\ncutoff_len: 64\n"
+FOUR_BIT = {
+    "axolotl": (
+        AXOLOTL + "adapter: qlora\nload_in_4bit: true\nbnb_config_kwargs: {bnb_4bit_quant_type: fp4, bnb_4bit_use_double_quant: false, "
+        "bnb_4bit_compute_dtype: bfloat16, bnb_4bit_quant_storage: uint8, llm_int8_has_fp16_weight: true}\n",
+        {
+            "load_in_4bit": "changed", "bnb_config_kwargs.bnb_4bit_quant_type": "changed",
+            "bnb_config_kwargs.bnb_4bit_use_double_quant": "no effect", "bnb_config_kwargs.bnb_4bit_compute_dtype": "not carried",
+            "bnb_config_kwargs.bnb_4bit_quant_storage": "no effect", "bnb_config_kwargs.llm_int8_has_fp16_weight": "not carried",
+        },
+    ),
+    "axolotl without the switch": (AXOLOTL + "adapter: qlora\n", {"bnb_config_kwargs.bnb_4bit_use_double_quant": "not carried"}),
+    "trl": (
+        TRL + "load_in_4bit: true\nbnb_4bit_quant_type: nf4\nuse_bnb_nested_quant: true\nbnb_4bit_quant_storage: bfloat16\n",
+        {"bnb_4bit_quant_type": "carried", "use_bnb_nested_quant": "not carried", "bnb_4bit_quant_storage": "no effect"},
+    ),
+    "llamafactory": (
+        FACTORY + "quantization_bit: 4\nquantization_method: bnb\nquantization_type: nf4\ndouble_quantization: false\n",
+        {
+            "quantization_bit": "changed", "quantization_method": "no effect",
+            "quantization_type": "carried", "double_quantization": "no effect",
+        },
+    ),
+    "llamafactory with another program": (
+        FACTORY + "quantization_bit: 4\nquantization_method: hqq\n",
+        {"quantization_method": "not carried", "double_quantization": "not carried"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOUR_BIT)
+def test_a_4_bit_job_becomes_qlora_with_every_setting_told(workplace: Path, name: str) -> None:
+    text, fates = FOUR_BIT[name]
+    (workplace / "four.yml").write_text(text, encoding="utf-8")
+    project, lines = imported(workplace, "four.yml")
+    assert (project["train"]["method"]["kind"], project["train"]["method"]["stored"]) == ("qlora", "nf4")
+    assert {key: lines[key].fate for key in fates} == fates
+    assert not [key for key, line in lines.items() if "not known" in line.note]
+
+
+def test_an_8_bit_job_keeps_float32_and_says_so(workplace: Path) -> None:
+    (workplace / "eight.yml").write_text(AXOLOTL + "adapter: lora\nload_in_8bit: true\nbnb_config_kwargs: {llm_int8_threshold: 6.0}\n")
+    project, lines = imported(workplace, "eight.yml")
+    assert project["train"]["method"]["kind"] == "lora"
+    assert "stored" not in project["train"]["method"]
+    for key in ("load_in_8bit", "bnb_config_kwargs.llm_int8_threshold"):
+        assert (lines[key].fate, "kept in float32" in lines[key].note) == ("not carried", True)
 
 
 def test_noise_and_smoothing_are_carried(workplace: Path) -> None:

@@ -43,6 +43,7 @@ BOUNDS = {
     "bfloat16": Bound(False, 5e-3, 0.9),
     "f16": Bound(False, 5e-5, 0.98),
     "q8_0": Bound(False, 5e-3, 0.9),
+    "q4_k": Bound(False, 0.3, 0.6),
     "q4_0": Bound(False, 0.5, 0.5),
 }
 

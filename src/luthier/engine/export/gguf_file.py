@@ -1,27 +1,32 @@
 """A model of the Llama family written as a GGUF file: the inverse of `engine.models.gguf_weights`.
 
 One decision: vectors stay float32 and, in a 4-bit file, the embedding and the output head are stored in 8 bits, as
-llama.cpp keeps them finer too; whatever a type cannot hold is stored as F16, and every such tensor is named in the result.
+llama.cpp keeps them finer too; whatever a type cannot hold is stored in the next finer one, as there (Q4_K: Q5_0, then F16),
+and every such tensor is named in the result.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from luthier.core.errors import EngineRefused
+from luthier.engine.export import q4_k
 from luthier.engine.export.gguf_vocabulary import Vocabulary
 from luthier.engine.models.gguf_weights import BLOCK_NAMES, TOP_NAMES
 
-GgufType = Literal["f16", "q8_0", "q4_0"]
+GgufType = Literal["f16", "q8_0", "q4_k", "q4_0"]
 Progress = Callable[[int, int], None]
 """Called with (done, total) tensors."""
 _ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
-_FILE_TYPES = {"f16": 1, "q8_0": 7, "q4_0": 2}
+_FILE_TYPES = {"f16": 1, "q8_0": 7, "q4_k": 14, "q4_0": 2}
+"""llama.cpp's names for a whole file; 14 is MOSTLY_Q4_K_S, all linear layers in Q4_K."""
 _BLOCK = 32
-"""Values that share a scale in Q4_0 and Q8_0: a row must be a multiple of it."""
+"""Values that share a scale in Q4_0, Q5_0 and Q8_0: a row must be a multiple of it."""
 _F16_MAX = 65504.0
 _FIX = "export it with `--to merged`"
 
@@ -42,6 +47,11 @@ class Stored:
 
     counts: dict[str, int]
     exceptions: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """The exceptions with those of all layers in one line: `model.layers.*.mlp.up_proj.weight (30 tensors): ...`."""
+        of_kind = Counter(re.sub(r"(?<=\.)\d+(?=\.)", "*", line) for line in self.exceptions)
+        return [kind if n == 1 else kind.replace(":", f" ({n} tensors):", 1) for kind, n in of_kind.items()]
 
 
 def architecture_of(config: dict[str, Any]) -> str:
@@ -140,7 +150,8 @@ def _add_tensors(writer: Any, model: Any, kind: GgufType, progress: Progress) ->
         if stored == "F16" and float(np.abs(values).max()) > _F16_MAX:
             raise EngineRefused("weights of an F16 file must be within 65504", f"{np.abs(values).max():g} in {name}", fix="take q8_0")
         raw = gguf.GGMLQuantizationType[stored]
-        writer.add_tensor(gguf_name(name), gguf.quants.quantize(values, raw), raw_dtype=raw)
+        blocks = q4_k.quantise(values) if stored == "Q4_K" else gguf.quants.quantize(values, raw)
+        writer.add_tensor(gguf_name(name), blocks, raw_dtype=raw)
         counts[stored] = counts.get(stored, 0) + 1
         exceptions += [f"{name}: {stored}, {why}"] if why else []
     progress(len(tensors), len(tensors))
@@ -155,8 +166,10 @@ def _type_of(name: str, shape: tuple[int, ...], kind: GgufType) -> tuple[str, st
         return "F16", ""
     if shape[-1] % _BLOCK:
         return "F16", f"its rows of {shape[-1]} are not a multiple of {_BLOCK}"
-    if kind == "q4_0" and name in ("model.embed_tokens.weight", "lm_head.weight"):
+    if kind in ("q4_0", "q4_k") and name in ("model.embed_tokens.weight", "lm_head.weight"):
         return "Q8_0", "embedding and output head are kept in 8 bits"
+    if kind == "q4_k" and shape[-1] % q4_k.SUPER:
+        return "Q5_0", f"its rows of {shape[-1]} are not a multiple of {q4_k.SUPER}"
     return kind.upper(), ""
 
 

@@ -13,9 +13,11 @@ from luthier.core.errors import UserError
 from luthier.pipeline import import_trainer as trainer
 from luthier.pipeline.import_data import DataFile, carry_base, carry_files
 from luthier.pipeline.import_job import Job, shown
+from luthier.pipeline.import_quantised import FourBit, carry_four_bit
 
 NAME = "axolotl"
 _OWN = ("base_model", "datasets", "sequence_len", "micro_batch_size", "adapter", "val_set_size", "lora_r", "num_epochs", "sample_packing")
+_FOUR_BIT = FourBit(section="bnb_config_kwargs.")
 _LORA = trainer.Lora(
     "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "peft_use_rslora", "peft_use_dora",
     default_rank=8, default_alpha=8,
@@ -119,8 +121,8 @@ def _method(job: Job) -> None:
         trainer.carry_full(job, "adapter")
     else:
         job.stop("adapter", f"the adapter {adapter}: the project trains LoRA instead")
-    for key in ("load_in_4bit", "load_in_8bit", "bnb_config_kwargs", "gptq"):
-        trainer.carry_quantised(job, key)
+    carry_four_bit(job, _FOUR_BIT)
+    job.leave("gptq", "the base is taken as it is stored")
     if job.get("lora_target_linear"):
         job.carry_as("lora_target_linear", "train.method.targets", "all-linear")
     job.leave("lora_modules_to_save", "only LoRA matrices are trained")

@@ -13,9 +13,11 @@ from luthier.core.errors import UserError
 from luthier.pipeline import import_trainer as trainer
 from luthier.pipeline.import_data import DataFile, carry_base, carry_files
 from luthier.pipeline.import_job import Job, shown
+from luthier.pipeline.import_quantised import FourBit, carry_four_bit
 
 NAME = "llamafactory"
 _OWN = ("stage", "finetuning_type", "cutoff_len", "dataset", "template", "lora_target", "dataset_dir", "val_size", "lora_rank")
+_FOUR_BIT = FourBit(("quantization_bit",), "quantization_type", "double_quantization", "quantization_method")
 _LORA = trainer.Lora("lora_rank", "lora_alpha", "lora_dropout", "lora_target", four_bit="quantization_bit")
 _TAGS = {
     "content_tag": ("value", "content"), "user_tag": ("human", "user"), "assistant_tag": ("gpt", "assistant"),
@@ -86,8 +88,7 @@ def _method(job: Job) -> None:
     else:
         method = trainer.carry_lora(job, _LORA)
         job.carry_as("finetuning_type", "train.method.kind", method) if job.get("finetuning_type") else None
-    for key in ("quantization_bit", "quantization_method", "quantization_type", "double_quantization"):
-        trainer.carry_quantised(job, key)
+    carry_four_bit(job, _FOUR_BIT)
     for key in ("image_max_pixels", "video_max_pixels", "video_fps", "video_maxlen", "freeze_vision_tower", "freeze_multi_modal_projector"):
         job.leave(key, "of pictures and film, which a project has none of")
     for key in ("pref_beta", "pref_loss", "pref_ftx", "simpo_gamma", "kto_chosen_weight", "kto_rejected_weight", "reward_model"):

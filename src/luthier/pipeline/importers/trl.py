@@ -12,10 +12,12 @@ from luthier.core.errors import UserError
 from luthier.pipeline import import_trainer as trainer
 from luthier.pipeline.import_data import DataFile, carry_base, carry_files
 from luthier.pipeline.import_job import Job, shown
+from luthier.pipeline.import_quantised import FourBit, carry_four_bit
 
 NAME = "trl"
 _OWN = ("use_peft", "dataset_name", "max_length", "max_seq_length", "dataset_text_field", "lora_target_modules", "model_name_or_path",
         "assistant_only_loss", "completion_only_loss", "dataset_train_split")  # fmt: skip
+_FOUR_BIT = FourBit(double="use_bnb_nested_quant", default_double=False)
 _LORA = trainer.Lora(
     "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules",
     default_rank=16, default_alpha=32, default_dropout=0.05, default_targets=("q_proj", "v_proj"),
@@ -55,8 +57,7 @@ def _method(job: Job) -> None:
         job.carry_as("use_peft", "train.method.kind", trainer.carry_lora(job, _LORA))
     else:
         trainer.carry_full(job, "use_peft")
-    for key in ("load_in_4bit", "load_in_8bit", "bnb_4bit_quant_type", "use_bnb_nested_quant", "bnb_4bit_quant_storage"):
-        trainer.carry_quantised(job, key)
+    carry_four_bit(job, _FOUR_BIT)
     for key, what in _OTHER_TRAINERS.items():
         if job.get(key) is not None:
             job.stop(key, what)

@@ -11,6 +11,7 @@ from typing import Any
 from luthier.pipeline import import_trainer as trainer
 from luthier.pipeline.import_data import DataFile, carry_base, carry_files
 from luthier.pipeline.import_job import Job
+from luthier.pipeline.import_quantised import FourBit, carry_four_bit
 
 NAME = "unsloth"
 _FLAT = ("r", "model_name", "max_seq_length", "random_state", "load_in_4bit", "use_gradient_checkpointing", "loftq_config", "save_method")
@@ -81,8 +82,7 @@ def _method(job: Job, names: trainer.Lora) -> None:
         job.ignore(("training_type", "full_finetuning"), "LoRA is what the project trains")
         for key in ("use_loftq", "loftq_config", "init_lora_weights"):
             job.leave(key, "LoRA starts from PEFT's usual weights")
-    for key in ("load_in_4bit", "load_in_8bit"):
-        trainer.carry_quantised(job, key)
+    carry_four_bit(job, FourBit())
     if job.get("bias") == "none":
         job.ignore(("bias",), "no bias is trained")
     else:

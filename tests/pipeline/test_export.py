@@ -319,14 +319,18 @@ def test_progress_and_finer_tensors_are_said(tmp_path: Path, monkeypatch: pytest
     assert sum("(2 tensors)" in text for text in notes) == len(notes) - 1 == 7  # a line for each kind of tensor, and the embedding
 
 
-def test_q4_k_is_read_back_within_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_q4_k_is_read_back_within_its_bound_and_nearer_than_q4_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A toy whose rows are whole super-blocks; its layers weigh less than its embedding, as in a trained model."""
     monkeypatch.chdir(tmp_path)
     base = make_toy_base(tmp_path / "base", hidden=256)
-    record = export(str(base), MISSING, ExportOptions("gguf", "q4_k", out=Path("out")), ignore).record
-    assert record["tensors"] == {"Q8_0": 1, "Q4_K": 14, "F32": 5}
-    assert record["tensors_of_another_type"] == ["model.embed_tokens.weight: Q8_0, embedding and output head are kept in 8 bits"]
-    assert 0 < record["measured"]["mean_kl"] <= record["bound"]["kl"]
-    assert Path("out/base-q4_k.gguf").is_file()
+    weights = load_file(base / "model.safetensors")
+    save_file({n: w if w.dim() == 1 or "embed" in n else 0.4 * w for n, w in weights.items()}, base / "model.safetensors", {"format": "pt"})
+    finer, coarser = (export(str(base), MISSING, ExportOptions("gguf", kind, out=Path(kind)), ignore).record for kind in ("q4_k", "q4_0"))
+    assert finer["tensors"] == {"Q8_0": 1, "Q4_K": 14, "F32": 5}
+    assert finer["tensors_of_another_type"] == ["model.embed_tokens.weight: Q8_0, embedding and output head are kept in 8 bits"]
+    assert 0 < finer["measured"]["mean_kl"] <= finer["bound"]["kl"]
+    assert finer["measured"]["mean_kl"] < coarser["measured"]["mean_kl"]
+    assert Path("q4_k/base-q4_k.gguf").is_file()
 
 
 def test_the_built_in_prompts_are_64_different_ones(learner_base: Path) -> None:

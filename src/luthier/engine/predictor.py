@@ -108,6 +108,17 @@ class Predictor:
         scores = np.array([float(row.sum()) for row in flat]).reshape(len(prompts), len(answers))
         return [Output(self.choices[int(row.argmax())], "label", tuple(float(x) for x in row)) for row in scores]
 
+    def answer_logprobs(
+        self, prompts: Sequence[tuple[Message, ...]], answers: Sequence[str], tools: Sequence[Tools], progress: Progress | None = None
+    ) -> list[tuple[float, int]]:
+        """The log-probability of each given answer after its prompt, end of turn included, and its number of tokens."""
+        pairs = [
+            (self.renderer.prompt(messages, own), self.renderer.completion(text))
+            for messages, text, own in zip(prompts, answers, tools, strict=True)
+        ]
+        found = self.engine.logprobs([target_sequence(prompt, answer) for prompt, answer in pairs], progress)
+        return [(float(row.sum()), len(row)) for row in found]
+
     def mean_nll(self, examples: Sequence[Example], progress: Progress | None = None) -> float:
         """Mean negative log-likelihood of the trained tokens of `examples` (the validation loss)."""
         rendered = [self.renderer.render(e.messages, e.tools) for e in examples]

@@ -36,7 +36,9 @@ def compare_runs(workspace: Workspace, a: str, b: str) -> Comparison:
     left, right = (predictions_of(workspace, run, "tuned") for run in runs)
     if left.result.metric != right.result.metric:
         raise UserError("both runs must have the same metric", f"{left.result.metric} and {right.result.metric}", "compare")
-    verdict = compare(right, left, load(right.result.metric), workspace.project.evaluate.alpha, seed=0)
+    primary = workspace.project.objective.primary()
+    metric = primary if primary.name == right.result.metric else load(right.result.metric)
+    verdict = compare(right, left, metric, workspace.project.evaluate.alpha, seed=0)
     looks = workspace.database.add_look(_rows_key(right), digest(["compare", left.key, right.key]), None)
     names = [f"run {run['number']} ({run['name']})" for run in runs]
     return Comparison(names[0], names[1], looks, verdict)

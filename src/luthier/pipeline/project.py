@@ -18,7 +18,7 @@ from luthier.core.execution import Execution
 from luthier.engine.decoding import Decoding
 from luthier.parts.prompting import DEFAULT_WAYS, Prompting
 from luthier.parts.scorers import ScorerConfig, load
-from luthier.parts.scorers.loading import Task, default_metric
+from luthier.parts.scorers.loading import NEEDS_SETTINGS, Task, default_metric
 from luthier.parts.sources.mapping import Mapping
 from luthier.parts.sources.prompt import PromptTemplate
 from luthier.stages.data.cleaning import CleanPlan
@@ -27,6 +27,8 @@ from luthier.stages.data.split import SplitPlan
 from luthier.stages.train.recipe import Recipe
 
 DEFAULT_FILE = "luthier.yaml"
+METRIC_FILES = ("file", "database", "examples")
+"""Settings of metrics that hold a file."""
 
 
 class Objective(Config):
@@ -41,8 +43,13 @@ class Objective(Config):
 
     @model_validator(mode="after")
     def _decides(self) -> Objective:
+        if self.metric is None and self.task in NEEDS_SETTINGS:
+            raise ValueError(f"the task {self.task} needs a metric with settings: {NEEDS_SETTINGS[self.task]}")
         if not self.primary().higher_is_better:
             raise ValueError(f"the deciding metric must be one where higher is better: list {self.primary().name} under `metrics`")
+        for scorer in (self.primary(), *self.others()):
+            if scorer.tasks and self.task not in scorer.tasks:
+                raise ValueError(f"the metric {scorer.name} is for the task {' or '.join(scorer.tasks)}, got the task {self.task}")
         return self
 
     def primary(self) -> Any:
@@ -138,15 +145,15 @@ class Project(Config):
 
 
 def _with_own_metrics_placed(objective: dict[str, Any], root: Path) -> dict[str, Any]:
-    """The section with the path of each metric of one's own (`file.py:Class`) read against `root`, like every other path."""
+    """The section with the paths of its metrics (`file.py:Class`, a database, a reference set) read against `root`."""
 
     def placed(value: Any) -> Any:
         if isinstance(value, str) and ".py:" in value:
             return str(root / value)
-        file = value.get("file") if isinstance(value, dict) else None
-        if isinstance(value, dict) and isinstance(file, dict) and isinstance(file.get("path"), str):
-            return {**value, "file": {**file, "path": str(root / file["path"])}}
-        return value
+        if not isinstance(value, dict):
+            return value
+        files = {k: f for k, f in value.items() if k in METRIC_FILES and isinstance(f, dict) and isinstance(f.get("path"), str)}
+        return {**value, **{k: {**f, "path": str(root / f["path"])} for k, f in files.items()}}
 
     out = dict(objective)
     if "metric" in out:

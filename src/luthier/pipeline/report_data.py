@@ -80,6 +80,7 @@ def _objective(workspace: Workspace) -> Objective:
         task=objective.task,
         goal=objective.goal,
         metric=scorer.name,
+        unit=scorer.unit,
         higher_is_better=scorer.higher_is_better,
         constraints=objective.constraints,
         affected=objective.affected,

@@ -35,6 +35,7 @@ def evaluation_of(workspace: Workspace, built: Artifacts) -> Evaluation:
     rows = paired(built["tuned"], built["baseline"])
     metric = workspace.project.objective.primary()
     tuned_json, base_json = (json.loads((built[r].path / "scores.json").read_text()) for r in ("tuned", "baseline"))
+    rows = [(t, b) for t, b in rows if t["scores"][metric.name] is not None and b["scores"][metric.name] is not None]
     right = [(t["scores"][metric.name], b["scores"][metric.name]) for t, b in rows]
     answers = [_answer(t, b) for t, b in rows]
     wrong_first = sorted((a for a, (t, _) in zip(answers, right, strict=True) if t < 1), key=lambda a: -(a.probability or 0.0))
@@ -92,9 +93,8 @@ def _metrics(workspace: Workspace, built: Artifacts) -> tuple[MetricRow, ...]:
         if not scorer.higher_is_better:  # a gain is a fall: the difference itself is wanted here
             effect, low, high = -effect, -high, -low
         difference = Estimate(value=effect, low=low, high=high, n=paired_verdict.num_rows, level=1 - verdict.alpha)
-        out.append(
-            MetricRow(name=scorer.name, higher_is_better=scorer.higher_is_better, baseline=both[0], tuned=both[1], difference=difference)
-        )
+        named = MetricRow(name=scorer.name, unit=scorer.unit, higher_is_better=scorer.higher_is_better)
+        out.append(named.model_copy(update={"baseline": both[0], "tuned": both[1], "difference": difference}))
     return tuple(out)
 
 

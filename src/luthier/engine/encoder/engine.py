@@ -73,6 +73,16 @@ class EncoderEngine(PaddedEngine):
             out.update(zip(numbers, mean_rows(hidden, inputs["attention_mask"]), strict=True))
         return np.stack([out[i] for i in range(len(rows))])
 
+    @torch.no_grad()
+    def token_states(self, rows: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The last layer's row of every token of each text (int32 [N]), float32 [N, hidden] each."""
+        check_ids(rows, self._shape.vocabulary, self._shape.longest, TOO_LONG)
+        out: dict[int, np.ndarray] = {}
+        for numbers in self._groups([len(r) for r in rows]):
+            hidden = self._model.base_model(**self._inputs([rows[i] for i in numbers])).last_hidden_state
+            out.update({i: state[: len(rows[i])].float().numpy() for i, state in zip(numbers, hidden, strict=True)})
+        return [out[i] for i in range(len(rows))]
+
     def sample(
         self, prompts: list[np.ndarray], sampling: Sampling, progress: Progress | None = None, tokenizer: TextTokenizer | None = None
     ) -> list[Completion]:

@@ -35,7 +35,12 @@ class Refusals(RecordCheck):
     def __call__(self, record: Record) -> Verdict:
         """The reason shows the words."""
         for answer in answers_of(record):
-            found = _REFUSAL.match(answer[:_LOOKED_AT].lstrip(" \n\t\"'*").replace("’", "'").lower())
-            if found:
+            if refusal_in(answer):
                 return Verdict(False, f"refusal: {answer.strip()[:60]!r}")
         return PASS
+
+
+def refusal_in(answer: str) -> str | None:
+    """The words, in lower case, with which an answer begins to refuse; None when it does not."""
+    found = _REFUSAL.match(answer[:_LOOKED_AT].lstrip(" \n\t\"'*").replace("’", "'").lower())
+    return found.group() if found else None

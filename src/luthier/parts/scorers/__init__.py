@@ -7,6 +7,6 @@ file of its own (`my_metric.py:MyMetric`), whose bytes are then part of every ke
 from __future__ import annotations
 
 from luthier.parts.scorers.loading import ScorerConfig, known_scorers, load
-from luthier.parts.scorers.scorer import Score, Scorer
+from luthier.parts.scorers.scorer import Answer, Score, Scorer
 
-__all__ = ["Score", "Scorer", "ScorerConfig", "known_scorers", "load"]
+__all__ = ["Answer", "Score", "Scorer", "ScorerConfig", "known_scorers", "load"]

@@ -1,7 +1,7 @@
 """A scorer from the user's own Python file: `my_metric.py:MyMetric`.
 
 One decision: the file's bytes are part of the key, so a changed metric is a new evaluation. The file runs in this
-process with the user's rights, like any Python file that the user starts.
+process with the user's rights, like any Python file that the user starts; what it raises is told with its row.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from luthier.core.errors import UserError, did_you_mean
+from luthier.core.errors import LuthierError, UserError, did_you_mean
 from luthier.core.keys import SourceFile, file_sha256
 from luthier.core.records import Example
 from luthier.parts.scorers.scorer import Measure, Score, Scorer
@@ -26,6 +26,7 @@ class Custom(Scorer):
     a bool or a Score. It may say `measure = "binary"` (default `mean`) and `name`; `options` go to its constructor."""
 
     version: ClassVar[int] = 1
+    needs_reference: ClassVar[bool] = False
 
     kind: Literal["custom"] = "custom"
     file: SourceFile
@@ -48,7 +49,7 @@ class Custom(Scorer):
         raise UserError("`measure` of a custom scorer must be binary or mean", repr(measure), f"{self.file.path}:{self.class_name}")
 
     def __call__(self, example: Example, output: str) -> Score:
-        result = self._own()(example, output)
+        result = self._asked(example, output)
         score = result if isinstance(result, Score) else None
         if score is None and isinstance(result, (bool, int, float)) and 0 <= result <= 1:
             score = Score(float(result))
@@ -56,6 +57,17 @@ class Custom(Scorer):
             wanted = "0 or 1" if self.measure == "binary" else "a number in [0, 1]"
             raise UserError(f"a scorer must give {wanted} or a Score", repr(result), f"{self.file.path}:{self.class_name}")
         return score
+
+    def _asked(self, example: Example, output: str) -> Any:
+        """What the class says of one row. Raises UserError with the row and the reason when it raises, whatever it raises."""
+        own = self._own()
+        try:
+            return own(example, output)
+        except LuthierError:
+            raise
+        except Exception as err:
+            where = f"{self.file.path}:{self.class_name} on {example.source}"
+            raise UserError(f"a scorer must score every row, it raised {type(err).__name__}: {err}", where=where) from err
 
     def _own(self) -> Any:
         path = Path(self.file.path)

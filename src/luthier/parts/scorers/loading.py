@@ -15,7 +15,27 @@ from luthier.core.errors import UserError, did_you_mean
 from luthier.parts.scorers.scorer import Scorer
 
 PACKAGE = "luthier.parts.scorers"
-Task = Literal["classify", "extract", "answer", "chat", "rewrite", "summarise", "translate", "tool_call", "multi_label", "regression"]
+Task = Literal[
+    "classify",
+    "extract",
+    "answer",
+    "chat",
+    "rewrite",
+    "summarise",
+    "translate",
+    "tool_call",
+    "multi_label",
+    "regression",
+    "code",
+    "sql",
+]
+
+
+NEEDS_SETTINGS = {
+    "sql": "{kind: sql_match, database: {path: data.sqlite}}",
+    "code": "{kind: code_tests, tests: NAME_OF_A_META_COLUMN}",
+}
+"""Tasks without a default metric, because theirs cannot do without settings, and how it is written."""
 
 
 def known_scorers() -> dict[str, type[Scorer]]:
@@ -49,8 +69,8 @@ def default_metric(task: str) -> str:
         "answer": "exact_match",
         "chat": "token_f1",
         "rewrite": "token_f1",
-        "summarise": "token_f1",
-        "translate": "token_f1",
+        "summarise": "rouge_lsum",
+        "translate": "chrf",
         "tool_call": "valid_json",
         "multi_label": "multi_label_f1",
         "regression": "pearson",

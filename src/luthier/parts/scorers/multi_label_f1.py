@@ -23,6 +23,7 @@ class MultiLabelF1(Scorer):
     """`average: micro` counts every label of every row alike; `macro` is the mean of each label's F1, over the labels wanted."""
 
     measure: ClassVar[Measure] = "corpus"
+    tasks: ClassVar[tuple[str, ...]] = ("multi_label",)
 
     kind: Literal["multi_label_f1"] = "multi_label_f1"
     average: Literal["micro", "macro"] = "micro"

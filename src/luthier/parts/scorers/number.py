@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from luthier.core.errors import UserError
 from luthier.core.records import Example
-from luthier.parts.scorers.scorer import Measure, Score, Scorer
+from luthier.parts.scorers.scorer import Measure, Score, Scorer, Unit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +22,8 @@ class NumberScorer(Scorer):
     """A row's own score is 1 / (1 + squared error), in [0, 1]; the figure is a function of all rows together."""
 
     measure: ClassVar[Measure] = "corpus"
+    unit: ClassVar[Unit] = "number"
+    tasks: ClassVar[tuple[str, ...]] = ("regression",)
 
     def __call__(self, example: Example, output: str) -> Score:
         wanted, given = _number(example.reference), _number(output)

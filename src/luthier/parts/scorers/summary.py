@@ -1,7 +1,8 @@
 """Figures of one evaluation and the verdict of two, from rows, answers and scorers.
 
 One decision: every figure has an interval that fits its measure: Wilson for right or wrong, BCa bootstrap for means
-and corpus figures, and whole groups are resampled when rows have groups.
+and corpus figures, and whole groups are resampled when rows have groups. Rows that a scorer could not score are left out
+of its figure and of its verdict, and counted beside them (`parts.<metric>.unscored`).
 """
 
 from __future__ import annotations
@@ -14,9 +15,7 @@ from luthier.core.artifacts import Verdict
 from luthier.core.errors import UserError
 from luthier.core.records import Example, Message, Source
 from luthier.parts.scorers.classification import LabelScorer
-from luthier.parts.scorers.entity_f1 import EntityF1
-from luthier.parts.scorers.number import NumberScorer
-from luthier.parts.scorers.scorer import Score, Scorer
+from luthier.parts.scorers.scorer import Answer, Score, Scorer
 
 if TYPE_CHECKING:
     from luthier.stats.intervals import Estimate
@@ -36,13 +35,13 @@ class ClassFigures:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """rows: score by metric name for each row. estimates: figure with interval by metric name.
+    """rows: score by metric name for each row (None: unscored). estimates: figure with interval by metric name.
 
     confusion: rows wanted, columns named, last column `no class`, in the order of `classes`; empty without labels.
     parts: further figures of a metric (precision and recall of entity_f1).
     """
 
-    rows: list[dict[str, float]]
+    rows: list[dict[str, float | None]]
     estimates: dict[str, Estimate]
     classes: tuple[ClassFigures, ...] = ()
     confusion: tuple[tuple[int, ...], ...] = ()
@@ -58,14 +57,17 @@ class Summary:
         }
 
 
-def evaluate(scorers: Sequence[Scorer], examples: Sequence[Example], outputs: Sequence[str], seed: int = 0) -> Summary:
+def evaluate(scorers: Sequence[Scorer], examples: Sequence[Example], outputs: Sequence[str | Answer], seed: int = 0) -> Summary:
     """Score every answer with every scorer. Raises UserError for no rows, unequal lengths or two scorers of one name."""
     names = [s.name for s in scorers]
     if len(set(names)) < len(names):
         raise UserError("metrics must have different names", ", ".join(names))
     if len(examples) != len(outputs) or not examples:
         raise UserError("there must be one answer for each of at least one row", f"{len(outputs)} answers for {len(examples)} rows")
-    scores = {s.name: [s(e, o) for e, o in zip(examples, outputs, strict=True)] for s in scorers}
+    answers = [o if isinstance(o, Answer) else Answer(o) for o in outputs]
+    for scorer in scorers:
+        scorer.check(examples)
+    scores = {s.name: s.score_all(examples, answers) for s in scorers}
     groups = [e.group for e in examples]
     labelled = next((s for s in scorers if isinstance(s, LabelScorer)), None)
     return Summary(
@@ -73,18 +75,34 @@ def evaluate(scorers: Sequence[Scorer], examples: Sequence[Example], outputs: Se
         estimates={s.name: estimate(s, scores[s.name], groups, seed) for s in scorers},
         classes=class_figures(labelled, scores[labelled.name]) if labelled else (),
         confusion=tuple(tuple(int(v) for v in row) for row in labelled.confusion(scores[labelled.name])) if labelled else (),
-        parts={s.name: s.parts(scores[s.name]) for s in scorers if isinstance(s, (EntityF1, NumberScorer))},
+        parts={s.name: found for s in scorers if (found := _parts(s, scores[s.name]))},
     )
 
 
+def _parts(scorer: Scorer, scores: Sequence[Score]) -> dict[str, float]:
+    scored = [s for s in scores if s.value is not None]
+    left_out = {"unscored": float(len(scores) - len(scored))} if len(scored) < len(scores) else {}
+    return {**scorer.parts(scored), **left_out}
+
+
 def estimate(scorer: Scorer, scores: Sequence[Score], groups: Sequence[str | None] | None = None, seed: int = 0) -> Estimate:
-    """The figure of these rows with its 95 % interval."""
+    """The figure of these rows with its 95 % interval; unscored rows are left out. Raises UserError when none is scored."""
     from luthier.stats.intervals import Resampling, bca, wilson
 
+    kept = [i for i, s in enumerate(scores) if s.value is not None]
+    if not kept:
+        scorer.aggregate(scores)
+    scores, groups = [scores[i] for i in kept], None if groups is None else [groups[i] for i in kept]
     grouped = groups if groups is not None and has_groups(groups) else None
     if scorer.measure == "binary" and grouped is None:
-        return wilson(sum(s.value for s in scores), len(scores))
+        return wilson(sum(values_of(scores)), len(scores))
     return bca(scorer.counts(scores), scorer.statistic, grouped, Resampling(seed=seed))
+
+
+def values_of(scores: Sequence[Score]) -> list[float]:
+    """The values of scored rows."""
+    assert all(s.value is not None for s in scores)
+    return [s.value for s in scores if s.value is not None]
 
 
 def has_groups(groups: Sequence[str | None]) -> bool:
@@ -111,17 +129,25 @@ def judge_scores(
     groups: Sequence[str | None] | None = None,
     seed: int = 0,
 ) -> VerdictResult:
-    """The paired verdict of two lists of scores of the same rows; above 0 is a gain, where lower is better too."""
+    """The paired verdict of two lists of scores of the same rows; above 0 is a gain, where lower is better too.
+
+    A row that either side left unscored is in neither.
+    """
     import numpy as np
 
     from luthier.stats.verdict import judge
 
+    kept = [i for i, (a, b) in enumerate(zip(tuned, baseline, strict=True)) if a.value is not None and b.value is not None]
+    if not kept:
+        scorer.aggregate([s for s in tuned if s.value is None] or [s for s in baseline if s.value is None])
+    tuned, baseline = [tuned[i] for i in kept], [baseline[i] for i in kept]
+    groups = None if groups is None else [groups[i] for i in kept]
     if not scorer.higher_is_better:
         turned = judge(scorer.counts(baseline), scorer.counts(tuned), scorer.statistic, alpha, groups, seed)
         return replace(turned, tuned=turned.baseline, baseline=turned.tuned)
     if scorer.measure == "corpus":
         return judge(scorer.counts(tuned), scorer.counts(baseline), scorer.statistic, alpha, groups, seed)
-    one, two = (np.array([s.value for s in scores]) for scores in (tuned, baseline))
+    one, two = (np.array(values_of(scores)) for scores in (tuned, baseline))
     return judge(one, two, scorer.measure, alpha, groups, seed)
 
 
@@ -136,8 +162,8 @@ def judge_pairs(
     for row, other in zip(tuned, baseline, strict=True):
         if (row["key"], row["reference"]) != (other["key"], other["reference"]):
             raise UserError("paired rows must have the same key and reference", f"{row['key']} and {other['key']}")
-    one = [scorer(e, row["output"]) for e, row in zip(rows, tuned, strict=True)]
-    two = [scorer(e, row["output"]) for e, row in zip(rows, baseline, strict=True)]
+    scorer.check(rows)
+    one, two = (scorer.score_all(rows, [answer_of(row) for row in side]) for side in (tuned, baseline))
     result = judge_scores(scorer, one, two, alpha, [e.group for e in rows], seed)
     return Verdict(
         decision=result.decision,
@@ -155,6 +181,18 @@ def judge_pairs(
     )
 
 
+def answer_of(row: dict[str, Any]) -> Answer:
+    """The answer that a row of `predictions.jsonl` holds."""
+    return Answer(
+        text=row["output"],
+        label_logprobs=tuple(row.get("label_logprobs", ())),
+        wanted=row.get("reference_choice"),
+        temperature=row.get("temperature", 1.0),
+        reference_logprob=row.get("reference_logprob"),
+        reference_tokens=row.get("reference_tokens", 0),
+    )
+
+
 def _example(row: dict[str, Any]) -> Example:
     prompt = tuple(Message(m["role"], m["content"]) for m in row["prompt"])
     return Example(
@@ -164,4 +202,5 @@ def _example(row: dict[str, Any]) -> Example:
         key=row["key"],
         label=row.get("label"),
         group=row.get("group"),
+        meta=row.get("meta", {}),
     )

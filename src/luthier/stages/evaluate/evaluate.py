@@ -7,22 +7,22 @@ from that file's rows, so a figure can always be taken apart again.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Literal
 
 from luthier.core.artifacts import Dataset, Predictions, Prompting
+from luthier.core.errors import UserError
 from luthier.core.events import Note, Progress
 from luthier.core.files import write_json
 from luthier.core.records import Example
-from luthier.core.rows import choices_of, read_split
+from luthier.core.rows import read_split
 from luthier.core.stage import Context, Stage
 from luthier.engine.decoding import Decoding
 from luthier.engine.predictor import Output
-from luthier.parts.prompting import ZERO_SHOT
-from luthier.parts.scorers import ScorerConfig
-from luthier.stages.evaluate.model import load_predictor, model_name
-from luthier.stages.evaluate.opponents import is_opponent, load_opponent
+from luthier.parts.scorers import Answer, ScorerConfig
+from luthier.stages.evaluate.asking import Asker, load_asker, wants_temperature
+from luthier.stages.evaluate.model import model_name
 from luthier.stages.evaluate.predictions import write_predictions
-from luthier.stages.evaluate.prompting import read_prompting
 
 
 class Evaluate(Stage[Predictions]):
@@ -41,43 +41,60 @@ class Evaluate(Stage[Predictions]):
         from luthier.parts.scorers.summary import evaluate
 
         start = time.monotonic()
-        model, dataset = ctx.get(self.model), ctx.get(self.dataset)
-        rows = read_split(dataset, self.split)
-        outputs, way = self._answers(ctx, rows)
-        cut = sum(o.finish == "length" for o in outputs)
-        if cut:
-            limit = f"the limit of {self.decoding.max_new_tokens} tokens (evaluate.decoding.max_new_tokens)"
-            lacks = " before the JSON was complete" if self.decoding.json_schema else " without a stop string" if self.decoding.stop else ""
-            ctx.observer(Note(f"{cut} of {len(rows)} answers to {self.split} rows reached {limit}{lacks}", "warning"))
-        summary = evaluate((self.metric, *self.others), rows, [o.text for o in outputs])
-        write_predictions(ctx.dir / "predictions.jsonl", rows, outputs, summary.rows)
+        model, rows = ctx.get(self.model), read_split(ctx.get(self.dataset), self.split)
+        scorers = (self.metric, *self.others)
+        for scorer in scorers:
+            scorer.check(rows)
+        prompting = None if self.prompting is None else ctx.get(self.prompting)
+        asker = load_asker(ctx, model, ctx.get(self.dataset), self.decoding, prompting)
+        outputs = asker.outputs(rows, lambda done, total: self._tell(ctx, done, total))
+        self._say_cut(ctx, outputs)
+        answers = self._answers(ctx, asker, rows, outputs)
+        summary = evaluate(scorers, rows, answers)
+        self._say_unscored(ctx, summary.parts, len(rows))
+        write_predictions(ctx.dir / "predictions.jsonl", rows, outputs, answers, summary.rows)
         write_json(ctx.dir / "scores.json", summary.to_json())
-        name = model_name(model) + (f", {way}" if way else "")
         estimates = {e_name: {"value": e.value, "low": e.low, "high": e.high, "n": e.n} for e_name, e in summary.estimates.items()}
         return Predictions(
-            model=name,
+            model=model_name(model) + (f", {asker.chosen}" if asker.chosen else ""),
             split=self.split,
             metric=self.metric.name,
             num_rows=len(rows),
-            num_cut=cut,
+            num_cut=sum(o.finish == "length" for o in outputs),
             scores=estimates,
             seconds=round(time.monotonic() - start, 3),
         )
 
-    def _answers(self, ctx: Context, rows: list[Example]) -> tuple[list[Output], str]:
-        """The answers, and the name of the opponent or the way of asking that was chosen (empty without one)."""
-        model, dataset = ctx.get(self.model), ctx.get(self.dataset)
-        prompting = None if self.prompting is None else ctx.get(self.prompting)
-        if prompting is not None and is_opponent(prompting):
-            opponent = load_opponent(prompting, model.result, ctx.execution)
-            return opponent.predict([row.prompt for row in rows], lambda done, total: self._tell(ctx, done, total)), prompting.result.chosen
-        way, shown = (ZERO_SHOT, ()) if prompting is None else read_prompting(prompting, dataset)
-        predictor = load_predictor(model, ctx.execution, self.decoding, choices_of(dataset))
-        asked, tools = [way.ask(row, shown) for row in rows], [row.tools for row in rows]
-        outputs = predictor.predict(asked, lambda done, total: self._tell(ctx, done, total), tools)
-        return outputs, "" if prompting is None else way.name
+    def _answers(self, ctx: Context, asker: Asker, rows: list[Example], outputs: list[Output]) -> list[Answer]:
+        """The outputs with all that the scorers need; a temperature is fitted on the validation rows."""
+        from luthier.parts.scorers.calibration import fit_temperature
 
-    def _tell(self, ctx: Context, done: int, total: int) -> None:
-        ctx.observer(Progress("evaluate", done, total, f"{self.split} rows"))
+        answers, scorers = asker.answers(rows, outputs), (self.metric, *self.others)
+        if wants_temperature(scorers):
+            if self.split == "validation":
+                must = "a temperature is fitted on the validation rows, and must be judged on others"
+                raise UserError(must, "split: validation", "scaling: temperature")
+            held_out = read_split(ctx.get(self.dataset), "validation")
+            found = asker.outputs(held_out, lambda done, total: self._tell(ctx, done, total, "validation"))
+            temperature = fit_temperature(asker.answers(held_out, found))
+            answers = [replace(a, temperature=temperature) for a in answers]
+        if any(s.needs == "reference_logprob" for s in scorers):
+            answers = asker.with_references(rows, answers, lambda done, total: self._tell(ctx, done, total))
+        return answers
+
+    def _say_cut(self, ctx: Context, outputs: list[Output]) -> None:
+        cut = sum(o.finish == "length" for o in outputs)
+        if cut:
+            limit = f"the limit of {self.decoding.max_new_tokens} tokens (evaluate.decoding.max_new_tokens)"
+            lacks = " before the JSON was complete" if self.decoding.json_schema else " without a stop string" if self.decoding.stop else ""
+            ctx.observer(Note(f"{cut} of {len(outputs)} answers to {self.split} rows reached {limit}{lacks}", "warning"))
+
+    def _say_unscored(self, ctx: Context, parts: dict[str, dict[str, float]], num_rows: int) -> None:
+        for name, figures in parts.items():
+            if "unscored" in figures:
+                ctx.observer(Note(f"{figures['unscored']:.0f} of {num_rows} {self.split} rows have no score of {name}", "warning"))
+
+    def _tell(self, ctx: Context, done: int, total: int, split: str = "") -> None:
+        ctx.observer(Progress("evaluate", done, total, f"{split or self.split} rows"))
         if ctx.stop_requested():
             ctx.stop(f"evaluating {self.split} rows ({done} of {total}); this evaluation starts over")

@@ -11,12 +11,15 @@ from typing import Any
 from luthier.core.files import writing
 from luthier.core.records import Example
 from luthier.engine.predictor import Output
+from luthier.parts.scorers import Answer
 
 
-def write_predictions(path: Path, rows: Sequence[Example], outputs: Sequence[Output], scores: Sequence[dict[str, float]]) -> None:
-    """`predictions.jsonl`: key, id, source, prompt, reference, output, scores; label log-probabilities when scored."""
+def write_predictions(
+    path: Path, rows: Sequence[Example], outputs: Sequence[Output], answers: Sequence[Answer], scores: Sequence[dict[str, float | None]]
+) -> None:
+    """`predictions.jsonl`: key, id, source, prompt, reference, output, scores; and what else an answer holds that scorers read."""
     with writing(path), path.open("w", encoding="utf-8", newline="\n") as f:
-        for row, output, score in zip(rows, outputs, scores, strict=True):
+        for row, output, answer, score in zip(rows, outputs, answers, scores, strict=True):
             body: dict[str, Any] = {
                 "key": row.key,
                 "id": row.id,
@@ -34,7 +37,20 @@ def write_predictions(path: Path, rows: Sequence[Example], outputs: Sequence[Out
                 body["label_logprobs"] = [round(x, 5) for x in output.label_logprobs]
             if output.label_probabilities:
                 body["label_probabilities"] = [round(x, 6) for x in output.label_probabilities]
+            body.update(_known(row, answer))
             f.write(json.dumps(body, ensure_ascii=False) + "\n")
+
+
+def _known(row: Example, answer: Answer) -> dict[str, Any]:
+    """What `parts.scorers.summary.answer_of` reads back, where it is there."""
+    found = {
+        "meta": row.meta or None,
+        "reference_choice": answer.wanted,
+        "temperature": answer.temperature if answer.temperature != 1.0 else None,
+        "reference_logprob": answer.reference_logprob,
+        "reference_tokens": answer.reference_tokens or None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def confidence(output: Output) -> float:

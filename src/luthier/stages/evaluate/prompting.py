@@ -38,6 +38,7 @@ class ChoosePrompting(Stage[Prompting]):
     def build(self, ctx: Context) -> Prompting:
         """Leaves `prompting.json`: the winner, its demonstrations' keys, and every candidate's figures."""
         base, dataset = ctx.get(self.base), ctx.get(self.dataset)
+        self.metric.check(read_split(dataset, "validation"))
         if base.result.kind == "encoder":
             return choose_opponent(base.result, dataset, self.ways, self.metric, ctx)
         predictor = load_predictor(base, ctx.execution, self.decoding, choices_of(dataset))

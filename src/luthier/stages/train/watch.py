@@ -12,7 +12,7 @@ from luthier.core.events import Progress
 from luthier.core.records import Example
 from luthier.core.stage import Context
 from luthier.engine.predictor import Answerer
-from luthier.parts.scorers import Scorer
+from luthier.parts.scorers import Answer, Scorer
 from luthier.stages.train.loop import Objective
 
 
@@ -47,7 +47,7 @@ class Watch:
     def _score(self, rows: tuple[Example, ...], unit: str) -> float:
         tools = [r.tools for r in rows]
         outputs = self.predictor.predict([r.prompt for r in rows], lambda done, total: self._progress(done, total, unit), tools)
-        return self.scorer.aggregate([self.scorer(row, output.text) for row, output in zip(rows, outputs, strict=True)])
+        return self.scorer.aggregate(self.scorer.score_all(rows, [Answer(output.text) for output in outputs]))
 
     def _progress(self, done: int, total: int, unit: str) -> None:
         self.ctx.observer(Progress("evaluation", done, total, unit))

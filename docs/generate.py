@@ -261,9 +261,10 @@ def documents() -> dict[str, type[pydantic.BaseModel]]:
     from luthier.pipeline.doctor.document import DoctorDocument
     from luthier.stages.data.check_document import DataCheck
     from luthier.stages.data.duplicates import DataDuplicates
+    from luthier.stages.data.label_errors import DataLabels
 
     own = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, module.Document) and "kind" in c.model_fields]
-    return {str(c.model_fields["kind"].default): c for c in (*own, DataCheck, DataDuplicates, DoctorDocument)}
+    return {str(c.model_fields["kind"].default): c for c in (*own, DataCheck, DataDuplicates, DataLabels, DoctorDocument)}
 
 
 def documents_page() -> str:

@@ -27,6 +27,7 @@ sys.path[:0] = [str(REPO / "reliability"), str(REPO / "tests" / "faults"), str(R
 from archives import hostile_archives  # noqa: E402
 from crash import KILLS  # noqa: E402
 from disk import DISK  # noqa: E402
+from label_errors import label_errors  # noqa: E402
 from memory_grid import memory_grid  # noqa: E402
 from mutated import mutated_inputs  # noqa: E402
 from pii import pii  # noqa: E402
@@ -135,6 +136,7 @@ TRIALS: dict[str, tuple[Callable[[int, int], Result], int]] = {
     "quickstart-kills": (quickstart_kills, 3),
     "memory-grid": (memory_grid, 36),
     "pii": (pii, 5000),
+    "label-errors": (label_errors, 20_000),
 }
 
 

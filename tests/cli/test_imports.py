@@ -23,6 +23,8 @@ HEAVY = (
     "pandas",
     "tokenizers",
     "safetensors",
+    "cleanlab",
+    "textual",
 )
 HELP = "import sys; sys.argv = ['luthier', '--help']; from luthier.cli.main import main\ntry:\n    main()\nexcept SystemExit: pass"
 PROJECT = "from pathlib import Path; from luthier.pipeline.project import load_project; load_project(Path('luthier.yaml'))"

@@ -34,6 +34,26 @@ def test_the_migrations_give_exactly_the_declared_tables(tmp_path: Path) -> None
         assert conn.execute(sa.text("select version_num from alembic_version")).scalar() == HEAD
 
 
+def test_a_database_of_the_first_release_is_brought_up_to_date(tmp_path: Path) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    import luthier.core.database as package
+
+    old = Database(f"sqlite:///{tmp_path / 'luthier.db'}")
+    with old.begin() as conn:
+        config = Config()
+        config.set_main_option("script_location", str(Path(package.__file__).parent / "migrations"))
+        config.attributes["connection"] = conn
+        command.upgrade(config, "0001")
+        assert not sa.inspect(conn).has_table("review_items")
+    assert old.new_run("bot", "k") == 1
+    database = Database.in_folder(tmp_path)
+    assert database.find_run("bot")["root_key"] == "k"
+    with database.begin() as conn:
+        assert sa.inspect(conn).has_table("review_items")
+
+
 def test_a_database_of_a_newer_release_is_refused(tmp_path: Path) -> None:
     database = Database.in_folder(tmp_path)
     with database.begin() as conn:

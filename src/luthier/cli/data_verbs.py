@@ -8,11 +8,15 @@ from typing import Annotated
 import typer
 
 from luthier.cli.duplicates_verb import duplicates
+from luthier.cli.labels_verb import labels
 from luthier.cli.options import DEFAULT, File, Json, Overrides
 from luthier.cli.process import emit, guard
+from luthier.cli.review_verb import review
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.command("duplicates", context_settings={"ignore_unknown_options": True})(duplicates)
+app.command("labels", context_settings={"ignore_unknown_options": True})(labels)
+app.command("review", context_settings={"ignore_unknown_options": True})(review)
 DataPath = Annotated[Path, typer.Argument(help="A data file, or a folder with train and test files.")]
 
 

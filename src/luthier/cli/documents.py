@@ -229,3 +229,27 @@ class ImportDocument(Document):
     file: str
     lines: tuple[dict[str, Any], ...]
     trainable: bool
+
+
+class DataReviewDocument(Document):
+    """`luthier data review --json`: the queue, most surely wrong first, with each row's outcome so far.
+
+    reviewers: how often each decided what. agreement: `measure` (`cohen_kappa`, `krippendorff_alpha`, or null with `why`), its value
+    and interval, `items` decided by two or more, and `same`. applied: what `--apply` wrote, or null.
+    """
+
+    kind: Literal["data_review"] = "data_review"
+    file: str
+    queue: int
+    checks: tuple[str, ...]
+    mapping: dict[str, Any]
+    rows: int
+    set_aside: int
+    notes: tuple[str, ...]
+    labels: tuple[str, ...]
+    reviewers: dict[str, dict[str, int]]
+    agreement: dict[str, Any]
+    undecided: int
+    disputed: int
+    items: tuple[dict[str, Any], ...]
+    applied: dict[str, Any] | None

@@ -22,6 +22,24 @@ if TYPE_CHECKING:
     from luthier.core.database import Database
 
 
+def home_of(file: Path) -> Path:
+    """`.luthier` beside the project file (which need not exist), the one a resolved project file is in, or `$LUTHIER_HOME`."""
+    if os.environ.get("LUTHIER_HOME"):
+        return Path(os.environ["LUTHIER_HOME"])
+    around = [p for p in file.resolve().parents if p.name == ".luthier"]
+    return around[0] if around else file.parent / ".luthier"
+
+
+def database_in(home: Path) -> Database:
+    """The database of that folder, migrated. Raises MachineError when it cannot be used."""
+    from luthier.core.database import Database
+
+    try:
+        return Database.in_folder(home)
+    except OSError as err:
+        raise from_os_error(err, "opening the database") from err
+
+
 @dataclass(frozen=True)
 class Workspace:
     """One project folder."""
@@ -41,11 +59,8 @@ class Workspace:
 
     @property
     def home(self) -> Path:
-        """Where everything is kept: `.luthier` beside the project file, the one a resolved project file is in, or `$LUTHIER_HOME`."""
-        if os.environ.get("LUTHIER_HOME"):
-            return Path(os.environ["LUTHIER_HOME"])
-        around = [p for p in self.file.resolve().parents if p.name == ".luthier"]
-        return around[0] if around else self.root / ".luthier"
+        """Where everything is kept: see `home_of`."""
+        return home_of(self.file)
 
     @cached_property
     def graph(self) -> Graph:
@@ -63,12 +78,7 @@ class Workspace:
     @cached_property
     def database(self) -> Database:
         """The project's database, migrated."""
-        from luthier.core.database import Database
-
-        try:
-            return Database.in_folder(self.home)
-        except OSError as err:
-            raise from_os_error(err, "opening the database") from err
+        return database_in(self.home)
 
     def trained_run(self, name: str, where: str) -> tuple[dict[str, Any], dict[str, str]] | None:
         """The run of that number or name and the keys of its artifacts by stage; None when there is no such run.

@@ -56,14 +56,19 @@ class CorpusCheck(Check):
         raise NotImplementedError
 
 
+WHOLE_SET = -1
+"""The row of a finding that is about all records together."""
+
+
 @dataclass(frozen=True, slots=True)
 class RowFinding:
-    """Something about the record at position `row`: why, how surely (0 to 1), and the positions of the others it is about."""
+    """Something about the record at position `row`: why, how surely (0 to 1), the positions of the others it is about, a better label."""
 
     row: int
     reason: str
     score: float = 1.0
     others: tuple[int, ...] = ()
+    suggestion: str | None = None
 
 
 class RecordsCheck(Check):

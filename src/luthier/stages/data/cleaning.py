@@ -17,7 +17,7 @@ from pydantic import Field
 from luthier.core.config import Config
 from luthier.core.ledger import Fate
 from luthier.core.records import Example, Message, Preference, Record, Text
-from luthier.parts.checks.contract import CorpusCheck, RecordCheck, RecordsCheck, TextCheck, facts_of
+from luthier.parts.checks.contract import WHOLE_SET, CorpusCheck, RecordCheck, RecordsCheck, TextCheck, facts_of
 from luthier.parts.checks.steps import StepConfig
 from luthier.parts.repairs.contract import Repair
 from luthier.parts.repairs.loading import STANDARD, RepairConfig, load_repair
@@ -183,7 +183,8 @@ def judged_together(records: Sequence[Record], step: Any) -> Iterator[tuple[int 
     """(row, failure) of a check of all rows; row None is about the data set."""
     if isinstance(step, RecordsCheck):
         for found in step(records):
-            yield found.row, Failure(step.kind, found.reason, step.fate)  # type: ignore[attr-defined]
+            whole = found.row == WHOLE_SET
+            yield None if whole else found.row, Failure(step.kind, found.reason, "warn" if whole else step.fate)  # type: ignore[attr-defined]
         return
     places: dict[str, list[int]] = {}
     for i, record in enumerate(records):

@@ -76,7 +76,7 @@ class DataDuplicates(_Document):
 def find_duplicates(path: Path, mapping: Mapping | None, check: NearDuplicates | SemanticDuplicates, say: Say) -> DataDuplicates:
     """Every cluster of copies in a file; without `mapping` the proposed one is used and shown. Raises UserError or MachineError."""
     mapping = mapping or proposed(path)
-    records, set_aside = _read(path, mapping, say)
+    records, set_aside = read_all(path, mapping, say)
     if not records:
         raise UserError("the file must hold rows", f"none that can be compared, {set_aside:,} set aside", path.name)
     clusters = check.clusters(records, say)
@@ -107,8 +107,8 @@ def words_of(record: Record) -> str:
     return text[:SHOWN_CHARACTERS]
 
 
-def _read(path: Path, mapping: Mapping, say: Say) -> tuple[list[Record], int]:
-    """Every record of the file, and how many rows cannot be compared."""
+def read_all(path: Path, mapping: Mapping, say: Say) -> tuple[list[Record], int]:
+    """Every record of the file, and how many rows cannot be read as the mapping says. Raises UserError."""
     opened = open_rows(path)
     if opened.format == "manifest":
         raise UserError("rows of data are wanted", "a list of files", path.name)
@@ -123,14 +123,14 @@ def _read(path: Path, mapping: Mapping, say: Say) -> tuple[list[Record], int]:
     return records, set_aside
 
 
-def check_out(out: Path) -> None:
+def check_out(out: Path, option: str = "--out") -> None:
     """Raise UserError for a file that rows cannot be written to; asked before the work begins."""
-    if out.suffix.lower() not in _WRITERS:
-        raise UserError(f"`--out` must end in {' or '.join(_WRITERS)}", repr(out.name), "--out")
+    if out.suffix.lower() not in WRITERS:
+        raise UserError(f"`{option}` must end in {' or '.join(WRITERS)}", repr(out.name), option)
     if out.exists() or out.is_symlink():
-        raise UserError("`--out` must be a new file: nothing is written over", str(out), "--out", "choose another name")
+        raise UserError(f"`{option}` must be a new file: nothing is written over", str(out), option, "choose another name")
     if not out.parent.is_dir():
-        raise UserError("the folder of `--out` must exist", str(out.parent), "--out")
+        raise UserError(f"the folder of `{option}` must exist", str(out.parent), option)
 
 
 def write_distinct(path: Path, found: DataDuplicates, out: Path) -> int:
@@ -140,7 +140,7 @@ def write_distinct(path: Path, found: DataDuplicates, out: Path) -> int:
     Raises UserError when `out` cannot hold the rows.
     """
     check_out(out)
-    writer = _WRITERS[out.suffix.lower()]
+    writer = WRITERS[out.suffix.lower()]
     fates: dict[str, set[str]] = defaultdict(set)
     for cluster in found.clusters:
         for row in cluster.rows:
@@ -179,4 +179,5 @@ def _csv_line(values: Sequence[Any]) -> bytes:
     return text.getvalue().encode("utf-8", "surrogatepass")
 
 
-_WRITERS = {".jsonl": _as_jsonl, ".csv": _as_csv}
+WRITERS = {".jsonl": _as_jsonl, ".csv": _as_csv}
+"""The lines of a file of rows by its ending."""

@@ -84,7 +84,8 @@ class ReviewQueue:
         with database.begin() as conn:
             if conn.execute(sa.select(t.review_queues.c.number).where(t.review_queues.c.identity == identity)).first() is None:
                 values = {"name": name, "identity": identity, "body": json.dumps(body), "created": now(), "opened": now()}
-                number = conn.execute(t.review_queues.insert().values(**values)).inserted_primary_key[0]
+                conn.execute(t.review_queues.insert().values(**values))
+                number = conn.execute(sa.select(t.review_queues.c.number).where(t.review_queues.c.identity == identity)).scalar_one()
                 rows = [{"queue": number, "position": i, "place": at, "body": json.dumps(b)} for i, (at, b) in enumerate(items)]
                 if rows:
                     conn.execute(t.review_items.insert(), rows)

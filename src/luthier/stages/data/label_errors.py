@@ -13,6 +13,7 @@ import pydantic
 
 from luthier.core.errors import UserError
 from luthier.parts.checks.label_errors import LabelErrors
+from luthier.parts.duplicates.text import messages_of
 from luthier.parts.sources.mapping import Mapping, shown_mapping
 from luthier.stages.data.check_rows import proposed
 from luthier.stages.data.duplicates import Say, read_all
@@ -84,7 +85,7 @@ def find_label_errors(path: Path, mapping: Mapping | None, check: LabelErrors, s
                 suggested=e.suggested,
                 given_probability=e.given_probability,
                 suggested_probability=e.suggested_probability,
-                text="\n".join(m.content for m in records[e.row].prompt)[:SHOWN_CHARACTERS],
+                text="\n".join(m.content for m in messages_of(records[e.row], "prompt"))[:SHOWN_CHARACTERS],
             )
             for e in found.errors
         ),

@@ -223,6 +223,8 @@ def test_what_reviewers_disagree_about_stops_until_it_is_settled(tmp_path: Path)
 
 def test_decisions_travel_as_a_file(tmp_path: Path) -> None:
     queue = queue_of(tmp_path)
+    assert export_decisions(queue, tmp_path / "none.jsonl") == 0
+    assert import_decisions(queue, tmp_path / "none.jsonl", None) == (0, 0)
     session = ReviewSession(queue, "anna")
     session.decide("relabel", relabelled("0"))
     session.decide("edit", edited({("text",): "x"}))

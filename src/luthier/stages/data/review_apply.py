@@ -183,7 +183,7 @@ def import_decisions(queue: ReviewQueue, path: Path, reviewer: str | None) -> tu
     known = {(d.item, d.reviewer): (d.action, d.body) for d in queue.decisions()}
     new: list[tuple[int, str, Any, dict[str, Any], str]] = []
     told = 0
-    for row in open_rows(path).items:
+    for row in open_rows(path).items if not path.is_file() or path.stat().st_size else ():
         if isinstance(row, BadRow):
             raise UserError("every line must be a decision", row.reason, f"{path.name} {row.at}")
         if not isinstance(row, RawRow):

@@ -13,6 +13,9 @@ import torch
 from luthier.core.errors import UserError
 from luthier.core.execution import Execution
 from luthier.engine.contract import Completion, Sampling
+from luthier.engine.fast import weights
+from luthier.engine.kernels import product
+from luthier.engine.methods.lora import LoRASpec
 from luthier.engine.sampler import generate
 from luthier.engine.select import load_engine
 from luthier.engine.text.tokenizer import TextTokenizer
@@ -41,6 +44,27 @@ def test_the_fast_engine_says_what_the_reference_says(toy_folder: Any, name: str
     wanted = toy_engine(toy_folder("llama"), "reference", None).sample(some, sampling)
     assert len(wanted) == 10 * sampling.num_samples
     assert toy_engine(toy_folder("llama"), "fast", None).sample(some, sampling) == wanted
+
+
+def test_packed_weights_change_nothing_beyond_rounding(toy_folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an adapter that then moves: the packed copy must not outlive the call."""
+    engine = toy_engine(toy_folder("llama"), "fast", LoRASpec(4, 8.0), "float32")
+    some, sampling = prompts(12), Sampling(max_new_tokens=16, logprobs=0)
+    packed_copies: list[int] = []
+    monkeypatch.setattr(product, "_LEAST", 1)
+    monkeypatch.setattr(weights, "pack", lambda weight, rows: packed_copies.append(rows) or product.pack(weight, rows))
+    for scale in (0.0, 0.5):
+        engine.load_state({n: t + scale * torch.ones_like(t) for n, t in engine.state().items()})
+        monkeypatch.setattr(generate, "_WORTH_PACKING", 10**9)
+        wanted = engine.sample(some, sampling)
+        monkeypatch.setattr(generate, "_WORTH_PACKING", 1)
+        assert not packed_copies
+        found = engine.sample(some, sampling)
+        assert set(packed_copies) == {12}
+        packed_copies.clear()
+        assert [c.tokens for c in found] == [c.tokens for c in wanted]
+        for ours, theirs in zip(found, wanted, strict=True):
+            assert ours.logprobs == pytest.approx(theirs.logprobs, abs=1e-5)
 
 
 @pytest.mark.parametrize("budget", [64, 100, 4096])

@@ -24,7 +24,7 @@ PARTS: tuple[str, ...] = ("linears", "attention", "head", "elementwise", "optimi
 TRACE = "luthier.pt.trace.json"
 _STEP, _DATA, _OPTIMISER = "luthier: step", "luthier: data", "luthier: optimiser"
 _SCOPES: dict[str, str] = {_DATA: "data", PLANNING: "data", _OPTIMISER: "optimiser"}
-_PRODUCTS = frozenset({"aten::mm", "aten::addmm", "aten::addmm_", "aten::linear", "aten::matmul"})
+_PRODUCTS = frozenset({"aten::mm", "aten::addmm", "aten::addmm_", "aten::linear", "aten::matmul", "mkldnn::_linear_pointwise"})
 _ATTENTION = ("scaled_dot_product", "flash_attention", "aten::bmm", "aten::baddbmm", "aten::_softmax", "aten::lerp", "aten::logaddexp")
 _GATHERS = ("aten::index", "aten::embedding", "aten::gather")
 

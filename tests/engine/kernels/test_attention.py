@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from luthier.engine.kernels import attention
 from luthier.engine.kernels import dense as dense_kernel
 from luthier.engine.kernels.attention import Slots, attend, attend_backward, attend_cached
 from luthier.engine.kernels.chunks import chunk_rows
@@ -126,9 +127,11 @@ def test_the_needed_rows_are_few() -> None:
     assert plan.rows.tolist() == [68, 69, 74, *range(200, 205)]
 
 
+@pytest.mark.parametrize("short", [0, 128])
 @pytest.mark.parametrize("rule", RULES)
-def test_a_cached_prefix_equals_the_whole(rule: str) -> None:
+def test_a_cached_prefix_equals_the_whole(rule: str, short: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut after 25 tokens: as a pack below a cache, and as one decoding step over cached keys, whose slots are longer than used."""
+    monkeypatch.setattr(attention, "_SHORT", short)
     dtype, given = torch.float64, RULES[rule]
     q, k, v = (torch.randn(40, h, DIM, dtype=dtype) for h in (HEADS, KV_HEADS, KV_HEADS))
     whole = attend(q, k, v, plan_attention(np.array([[0, 40, 40]]), np.arange(40)), None, given).out

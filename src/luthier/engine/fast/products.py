@@ -7,17 +7,17 @@ else; with weights in bfloat16 both operands are rounded to it, the adapters' A 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 
 from luthier.engine.fast.noisy import add_dropped, dropped, dropped_gradients
 from luthier.engine.fast.weights import Linear, LowAdapters
+from luthier.engine.kernels.product import multiply
 from luthier.engine.noise import TokenNoise
 
 
 def project(linear: Linear, x: torch.Tensor, noise: TokenNoise | None = None) -> torch.Tensor:
     """x @ (weight + adapters).T + bias, under dropout of the adapters' input where there is noise."""
     if linear.merged:
-        return add_dropped(linear, x, F.linear(x, linear.weight, linear.bias), noise)
+        return add_dropped(linear, x, multiply(x, linear.weight, linear.bias, linear.packed), noise)
     low = x.to(linear.weight.dtype)
     y = low @ linear.weight.t()
     if linear.low is not None:
@@ -30,7 +30,9 @@ def project_onto(
 ) -> torch.Tensor:
     """residual + x @ (weight + adapters).T in the dtype of `residual`, for a group without bias; under dropout where there is noise."""
     if linear.merged and noise is None:
-        return torch.addmm(residual, x, linear.weight.t())
+        if linear.packed is None:
+            return torch.addmm(residual, x, linear.weight.t())
+        return multiply(x, linear.weight, None, linear.packed).add_(residual)
     return residual + dropped(project(linear, x, noise), noise, branch)
 
 

@@ -8,7 +8,8 @@ would swallow a small update, so there the base is multiplied alone and the adap
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from luthier.core.errors import CorruptArtifact, EngineRefused, UserError
 from luthier.engine.fast.architecture import Architecture, Part
 from luthier.engine.fast.dense import Dense, Directed, Whole
 from luthier.engine.kernels.head import Head
+from luthier.engine.kernels.product import pack
 from luthier.engine.methods.lora import a_name, b_name, magnitude_name
 from luthier.engine.methods.wrapping import PREFIX
 
@@ -51,6 +53,7 @@ class Linear:
     """A group of linear layers: weight [out, in], adapters merged unless it is in bfloat16; bias [out] or None.
 
     dense: trained parts whose gradient is formed whole; their columns of `weight` are theirs alone.
+    packed: see `Weights.packed`.
     """
 
     weight: torch.Tensor
@@ -59,6 +62,7 @@ class Linear:
     adapters: tuple[Adapter, ...]
     dense: tuple[Dense, ...] = ()
     low: LowAdapters | None = None
+    packed: torch.Tensor | None = None
 
     @property
     def merged(self) -> bool:
@@ -124,6 +128,23 @@ class Weights:
             for linear in block.linears.values():
                 if linear.trainable:
                     linear.merge()
+
+    @contextmanager
+    def packed(self, rows: int) -> Iterator[None]:
+        """Inside, every product reads a copy of its weight that is laid out for about `rows` rows; no weight may change."""
+        holders = [self.head, *(linear for block in self.blocks for linear in block.linears.values())]
+        try:
+            for holder in holders:
+                holder.packed = pack(holder.weight, rows)
+            yield
+        finally:
+            for holder in holders:
+                holder.packed = None
+
+    def num_bytes(self) -> int:
+        """Of the weights that products read."""
+        linears = [linear.weight for block in self.blocks for linear in block.linears.values()]
+        return sum(weight.nbytes for weight in (self.head.weight, *linears))
 
 
 def read_tensors(folder: Path) -> dict[str, torch.Tensor]:

@@ -22,6 +22,8 @@ _NOWHERE = 1e30
 """Log-sum-exp of padding rows: makes their probabilities, and so their gradients, exactly zero."""
 
 
+_SHORT = 128
+"""Keys of a slot up to which a decoding step writes the scores out."""
 PLAIN = Rule()
 Pair = tuple[torch.Tensor, torch.Tensor]
 Triple = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -214,6 +216,19 @@ def _group_backward(given: Given, square: SquareGroup, kernel: _Kernel, grads: T
         grad[where[real]] += piece.transpose(1, 2)[real]
 
 
+def _by_flash(q: torch.Tensor, own: Pair, mask: torch.Tensor, rule: Rule) -> Pair:
+    """q: [n, kv_heads, queries, head_dim]; mask: [n, 1, 1, length]. Output as q, log-sum-exp [n, kv_heads, queries]."""
+    return _forward(q, *own, 0.0, False, attn_mask=mask, scale=rule.scale)
+
+
+def _written_out(q: torch.Tensor, own: Pair, mask: torch.Tensor, rule: Rule) -> Pair:
+    """The same with scores in memory: faster than the flash kernel while keys are few (its work per head is then mostly overhead)."""
+    scale = q.shape[-1] ** -0.5 if rule.scale is None else rule.scale
+    scores = torch.matmul(q * scale, own[0].transpose(2, 3)).add_(mask)
+    total = scores.logsumexp(-1, keepdim=True)
+    return torch.matmul(scores.sub_(total).exp_(), own[1]), total[..., 0]
+
+
 def attend_cached(q: torch.Tensor, own: Pair, slots: Slots, prefix: Pair | None, rule: Rule = PLAIN) -> torch.Tensor:
     """One query per sequence over its own cached keys and a prefix that all share.
 
@@ -228,7 +243,8 @@ def attend_cached(q: torch.Tensor, own: Pair, slots: Slots, prefix: Pair | None,
         out, lse = dense_forward(q[:, :, None], *own, rule, (at_q, skip + torch.arange(own[0].shape[2])[None].expand(len(q), -1)))
     else:
         grouped = q.view(len(q), own[0].shape[1], -1, q.shape[2])
-        out, lse = _forward(grouped, *own, 0.0, False, attn_mask=slots.mask, scale=rule.scale)
+        attend_to = _written_out if own[0].shape[2] <= _SHORT else _by_flash
+        out, lse = attend_to(grouped, own, slots.mask, rule)
     result = Attended(out.reshape(q.shape), lse.reshape(q.shape[:2]))
     if prefix is not None:
         at = (slots.positions, torch.arange(len(prefix[0]))) if kernel.dense else None

@@ -11,19 +11,24 @@ from dataclasses import dataclass
 import torch
 
 from luthier.engine.kernels.chunks import chunk_rows
+from luthier.engine.kernels.product import multiply
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Head:
-    """weight: [vocabulary, hidden]. cap: logits become cap * tanh(logits / cap) (Gemma 2); None for none."""
+    """weight: [vocabulary, hidden]. cap: logits become cap * tanh(logits / cap) (Gemma 2); None for none.
+
+    packed: see `Weights.packed`.
+    """
 
     weight: torch.Tensor
     cap: float | None = None
+    packed: torch.Tensor | None = None
 
     def logits(self, hidden: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """[U, vocabulary] of hidden rows [U, hidden], in their dtype; the product is in that of the weight."""
         if hidden.dtype == self.weight.dtype:
-            logits = torch.mm(hidden, self.weight.t(), out=out)
+            logits = multiply(hidden, self.weight, None, self.packed) if out is None else torch.mm(hidden, self.weight.t(), out=out)
         else:
             low = hidden.to(self.weight.dtype) @ self.weight.t()
             logits = low.to(hidden.dtype) if out is None else out.copy_(low)

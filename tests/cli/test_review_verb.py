@@ -25,8 +25,10 @@ from luthier.cli.main import app
 from luthier.cli.review_app import ChooseOne, EditText, ReviewApp
 from luthier.core.database import Database
 from luthier.core.database.review import ReviewQueue
+from luthier.parts.checks.steps import load_step
 from luthier.parts.sources.mapping import mapping_from_text
 from luthier.stages.data.review import ReviewPlan, open_queue
+from luthier.stages.data.review_apply import outcomes
 from luthier.stages.data.review_session import ReviewSession
 from toy_project import environment
 
@@ -51,7 +53,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def queue_of(file: Path) -> ReviewQueue:
     database = Database.in_folder(file.parent / ".luthier")
-    return open_queue(database, ReviewPlan(file, mapping_from_text(MAP), ("conflicts",)), lambda what, done, total: None)
+    return open_queue(database, ReviewPlan(file, mapping_from_text(MAP), (load_step("conflicts"),)), lambda what, done, total: None)
 
 
 def played(queue: ReviewQueue, play: Callable[[Pilot[None], ReviewApp], Coroutine[Any, Any, None]], reviewer: str = "anna") -> None:
@@ -140,6 +142,25 @@ def test_the_suggestion_of_a_check_is_taken_with_one_key(file: Path) -> None:
 
     played(queue, play)
     assert told(queue) == [("line 1", "relabel", {"label": "pin"})]
+
+
+def test_what_reviewers_said_is_shown_when_a_row_is_settled(file: Path) -> None:
+    queue = queue_of(file)
+    for name, action in (("anna", "accept"), ("ben", "reject")):
+        ReviewSession(queue, name).decide(action)  # type: ignore[arg-type]
+    disputed = {place: o.words for place, o in outcomes(queue.items(), queue.decisions()).items() if o.disputed}
+    assert disputed == {"line 1": "reviewers disagree: accepted by anna; rejected by ben"}
+
+    async def run() -> None:
+        screen = ReviewApp(ReviewSession(queue, "ben", disputed))
+        async with screen.run_test(size=(100, 30)) as pilot:
+            await pilot.pause()
+            assert disputed["line 1"] in shown(screen, "findings")
+            await pilot.press("a")
+            assert "Nothing is left" in shown(screen, "fields")
+
+    asyncio.run(run())
+    assert outcomes(queue.items(), queue.decisions())["line 1"].words == "accepted by anna, ben"
 
 
 class Terminal:

@@ -24,16 +24,23 @@ Map = Annotated[str | None, typer.Option("--map", help="The mapping: classificat
 Strict = Annotated[bool, typer.Option("--strict", help="Reject a file that has any bad row.")]
 
 
+Also = Annotated[list[str] | None, typer.Option("--check", help="Another check by name, or YAML in braces; again for more.")]
+
+
 @app.command("check", context_settings={"ignore_unknown_options": True})
-def check(path: DataPath, mapping: Map = None, strict: Strict = False, json: Json = False) -> None:
+def check(path: DataPath, mapping: Map = None, strict: Strict = False, also: Also = None, json: Json = False) -> None:
     """Judge a data file: accept, repair, warn (exit 0), quarantine (1) or reject (2)."""
 
     def verb() -> int:
         from luthier.cli.data_tables import print_check
+        from luthier.parts.checks.steps import step_from_text
         from luthier.parts.sources.mapping import mapping_from_text
-        from luthier.stages.data.check import check_file, exit_code
+        from luthier.stages.data.check import check_file, check_with, exit_code
 
-        document = check_file(path, mapping_from_text(mapping) if mapping is not None else None, strict=strict)
+        chosen = mapping_from_text(mapping) if mapping is not None else None
+        document = (
+            check_with(path, chosen, [step_from_text(text) for text in also], strict) if also else check_file(path, chosen, strict=strict)
+        )
         if json:
             emit(document)
         print_check(document, path.name)

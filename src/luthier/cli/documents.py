@@ -235,7 +235,8 @@ class DataReviewDocument(Document):
     """`luthier data review --json`: the queue, most surely wrong first, with each row's outcome so far.
 
     reviewers: how often each decided what. agreement: `measure` (`cohen_kappa`, `krippendorff_alpha`, or null with `why`), its value
-    and interval, `items` decided by two or more, and `same`. applied: what `--apply` wrote, or null.
+    and interval, `items` decided by two or more, and `same`. sample: of the rows drawn at random, how many were `decided`, `wrong`,
+    and the rate with its interval, or null. applied: what `--apply` wrote, or null.
     """
 
     kind: Literal["data_review"] = "data_review"
@@ -251,5 +252,6 @@ class DataReviewDocument(Document):
     agreement: dict[str, Any]
     undecided: int
     disputed: int
+    sample: dict[str, Any] | None
     items: tuple[dict[str, Any], ...]
     applied: dict[str, Any] | None

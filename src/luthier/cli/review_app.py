@@ -146,7 +146,10 @@ class ReviewApp(App[None]):
 
     def _findings(self) -> Text:
         item = self.session.current
-        lines = [] if item is None else [f"{f['check']} ({f['score']:.2f}): {visible(f['reason'])}" for f in item.body["findings"]]
+        if item is None:
+            return Text()
+        lines = [f"{f['check']} ({f['score']:.2f}): {visible(f['reason'])}" for f in item.body["findings"]]
+        lines += [visible(self.session.settle[item.place])] if self.session.settle else []
         return Text("\n".join(lines))
 
     def _fields(self) -> Text:

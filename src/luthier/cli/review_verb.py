@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 DataFile = Annotated[Path | None, typer.Argument(help="A data file; the queue that was opened last when not given.", show_default=False)]
 Map = Annotated[str | None, typer.Option("--map", help="The mapping: classification:text=title,label=topic, or YAML in braces.")]
 Checks = Annotated[list[str] | None, typer.Option("--check", help="A check that fills the queue; again for more.", show_default=False)]
+Sample = Annotated[int, typer.Option("--sample", min=0, help="Rows that no check suspects, drawn at random, at the queue's end.")]
 Reviewer = Annotated[str | None, typer.Option("--reviewer", help="Who decides; the name of your login when not given.", show_default=False)]
+Settle = Annotated[bool, typer.Option("--settle", help="Ask only about rows on which reviewers disagree, and show what was said.")]
 Apply = Annotated[Path | None, typer.Option("--apply", help="Write the rows after the review to this new .jsonl or .csv file.")]
 DisputedOption = Annotated[
     Literal["stop", "keep", "set_aside"], typer.Option("--disputed", help="What becomes of rows on which reviewers disagree.")
@@ -36,7 +38,9 @@ def review(
     data: DataFile = None,
     mapping: Map = None,
     check: Checks = None,
+    sample: Sample = 0,
     reviewer: Reviewer = None,
+    settle: Settle = False,
     apply: Apply = None,
     disputed: DisputedOption = "stop",
     export: Export = None,
@@ -49,7 +53,7 @@ def review(
     def verb() -> int:
         from luthier.stages.data.review_apply import apply_review, export_decisions, import_decisions
 
-        queue = _queue(data, mapping, check, file)
+        queue = _queue(data, mapping, check, sample, file)
         wanted = [path for path in (apply, export, import_) if path is not None]
         if import_ is not None:
             new, known = import_decisions(queue, import_, reviewer)
@@ -58,7 +62,7 @@ def review(
             say(f"{export_decisions(queue, export):,} decisions written to {export}")
         applied = apply_review(queue, apply, disputed) if apply is not None else None
         if not wanted and not json:
-            _on_terminal(queue, reviewer)
+            _on_terminal(queue, reviewer, settle)
         document = document_of(queue, applied)
         if json:
             emit(document)
@@ -68,27 +72,28 @@ def review(
     guard(verb, json)
 
 
-def _queue(data: Path | None, mapping: str | None, check: list[str] | None, file: Path) -> ReviewQueue:
+def _queue(data: Path | None, mapping: str | None, check: list[str] | None, sample: int, file: Path) -> ReviewQueue:
     """The queue of the file, or the one that was opened last. Raises UserError when there is none."""
     from luthier.cli.display import Display
-    from luthier.core.config import parse_yaml
     from luthier.core.database.review import ReviewQueue
     from luthier.core.errors import UserError
     from luthier.core.events import Progress
+    from luthier.parts.checks.steps import step_from_text
     from luthier.parts.sources.mapping import mapping_from_text
     from luthier.pipeline.workspace import database_in, home_of
     from luthier.stages.data.review import ReviewPlan, open_queue
 
     home = home_of(file)
     if data is None:
-        if mapping is not None or check:
-            raise UserError("--map and --check need a data file")
+        if mapping is not None or check or sample:
+            raise UserError("--map, --check and --sample need a data file")
         found = ReviewQueue.latest(database_in(home)) if (home / "luthier.db").is_file() else None
         if found is None:
             raise UserError("a data file is wanted", f"none, and no review has been opened in {home}", fix="luthier data review FILE")
         return found
-    checks = tuple(parse_yaml(text, "--check") if text.lstrip().startswith("{") else text for text in check or ())
-    plan = ReviewPlan(data, mapping_from_text(mapping) if mapping is not None else None, checks)
+    plan = ReviewPlan(
+        data, mapping_from_text(mapping) if mapping is not None else None, tuple(step_from_text(text) for text in check or ()), sample
+    )
     with Display() as display:
         return open_queue(
             database_in(home),
@@ -97,9 +102,10 @@ def _queue(data: Path | None, mapping: str | None, check: list[str] | None, file
         )
 
 
-def _on_terminal(queue: ReviewQueue, reviewer: str | None) -> None:
+def _on_terminal(queue: ReviewQueue, reviewer: str | None, settle: bool) -> None:
     """Review until the reviewer leaves. Raises UserError where there is no terminal, with what to do instead."""
     from luthier.core.errors import MachineError, UserError
+    from luthier.stages.data.review_apply import outcomes
     from luthier.stages.data.review_session import ReviewSession
 
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -111,7 +117,11 @@ def _on_terminal(queue: ReviewQueue, reviewer: str | None) -> None:
         if (err.name or "").partition(".")[0] != "textual":
             raise
         raise MachineError("the review on a terminal needs textual: pip install 'luthier[data]'") from None
-    ReviewApp(ReviewSession(queue, reviewer or _login())).run()
+    ends = outcomes(queue.items(), queue.decisions())
+    disputed = {place: outcome.words for place, outcome in ends.items() if outcome.disputed}
+    if settle and not disputed:
+        raise UserError("there must be rows on which reviewers disagree", "none", "--settle")
+    ReviewApp(ReviewSession(queue, reviewer or _login(), disputed if settle else None)).run()
 
 
 def _login() -> str:
@@ -126,7 +136,7 @@ def _login() -> str:
 def document_of(queue: ReviewQueue, applied: Applied | None) -> Any:
     """The state of the queue as a document."""
     from luthier.cli.documents import DataReviewDocument
-    from luthier.stages.data.review_apply import outcomes
+    from luthier.stages.data.review_apply import outcomes, sample_rate
     from luthier.stages.data.review_session import agreement, counts_by_reviewer
 
     items, decisions = queue.items(), queue.decisions()
@@ -144,6 +154,7 @@ def document_of(queue: ReviewQueue, applied: Applied | None) -> Any:
         agreement=agreement(decisions),
         undecided=sum(o.action is None and not o.disputed for o in ends.values()),
         disputed=sum(o.disputed for o in ends.values()),
+        sample=sample_rate(items, decisions),
         items=tuple({"at": i.place, **i.body, "outcome": ends[i.place].action, "words": ends[i.place].words} for i in items),
         applied=None if applied is None else {"out": str(applied.out), "ledger": str(applied.ledger), "fates": dict(applied.fates)},
     )
@@ -169,8 +180,12 @@ def print_review(document: Any) -> None:
         say(f"agreement of {', '.join(found['reviewers'])}: {name} {value}; the same on {found['same']:,} of {found['items']:,} rows")
     elif len(document.reviewers) > 1:
         say(f"agreement: {found['why']}; the same on {found['same']:,} of {found['items']:,} rows")
+    if document.sample is not None:
+        s = document.sample
+        rate = f"{s['value']:.1%} ({s['low']:.1%} to {s['high']:.1%})"
+        say(f"drawn at random: {s['wrong']:,} of {s['decided']:,} rows were not accepted: {rate} of what no check suspects")
     if document.disputed:
-        say(f"reviewers disagree on {document.disputed:,} rows")
+        say(f"reviewers disagree on {document.disputed:,} rows; luthier data review --settle asks about those alone")
     if document.applied is not None:
         fates = ", ".join(f"{n:,} {fate.replace('_', ' ')}" for fate, n in document.applied["fates"].items())
         say(f"written to {document.applied['out']}: {fates}; every row's fate is in {document.applied['ledger']}")

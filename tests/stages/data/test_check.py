@@ -15,9 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from luthier.parts.sources.mapping import mapping_from
+from luthier.core.errors import UserError
+from luthier.parts.checks.steps import step_from_text
+from luthier.parts.sources.mapping import mapping_from, mapping_from_text
 from luthier.parts.sources.rows import Limits
-from luthier.stages.data.check import DataCheck, check_file, exit_code
+from luthier.stages.data.check import DataCheck, check_file, check_with, exit_code
 from luthier.stages.data.check_document import EXIT_CODES
 
 SHARED = Path(os.environ.get("LUTHIER_SHARED", Path(__file__).resolve().parents[4] / "shared"))
@@ -372,3 +374,18 @@ def test_valid_json_of_any_shape_is_never_a_traceback_under_any_mapping(tmp_path
     path.write_text("".join(json.dumps(r) + "\n" for r in rows))
     assert is_located(check_file(path, mapping_from({"kind": kind, "weight": None, "id": "id"})))
     assert is_located(check_file(path))
+
+
+def test_other_checks_are_asked_when_they_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text\na few good words\nx\nanother few good words\n", encoding="utf-8")
+    mapping = mapping_from_text("text:text=text")
+    assert check_file(path, mapping).findings == ()
+    steps = [step_from_text(text) for text in ("{kind: length, min_characters: 2}", "near_duplicates")]
+    found = check_with(path, mapping, steps)
+    assert [(f.at, f.check) for f in found.findings] == [("row 2", "length")]
+    assert found.verdict == "warn"
+    with pytest.raises(UserError, match="one data file"):
+        check_with(tmp_path, mapping, steps)
+    refused = check_with(path, mapping, [step_from_text("label_errors")])
+    assert (refused.verdict, "two labels" in refused.findings[0].reason) == ("reject", True)

@@ -16,9 +16,10 @@ from luthier.core.database import Database
 from luthier.core.database.review import ReviewQueue
 from luthier.core.errors import AnswerIsNo, UserError
 from luthier.core.ledger import read_ledger
+from luthier.parts.checks.steps import load_step
 from luthier.parts.sources.mapping import mapping_from_text
 from luthier.stages.data.review import ReviewPlan, content_of, open_queue
-from luthier.stages.data.review_apply import apply_review, export_decisions, import_decisions
+from luthier.stages.data.review_apply import apply_review, export_decisions, import_decisions, sample_rate
 from luthier.stages.data.review_session import ReviewSession, agreement, edited, relabelled
 
 MAP = "classification:text=text,label=label"
@@ -46,11 +47,11 @@ def silent(what: str, done: int, total: int) -> None:
 
 
 def queue_of(
-    folder: Path, lines: list[dict[str, Any]] = LINES, mapping: str | None = MAP, checks: tuple[Any, ...] = ("conflicts",)
+    folder: Path, lines: list[dict[str, Any]] = LINES, mapping: str | None = MAP, checks: tuple[str, ...] = ("conflicts",)
 ) -> ReviewQueue:
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    plan = ReviewPlan(path, mapping_from_text(mapping) if mapping else None, checks)
+    plan = ReviewPlan(path, mapping_from_text(mapping) if mapping else None, tuple(load_step(check) for check in checks))
     return open_queue(Database.in_folder(folder / ".luthier"), plan, silent)
 
 
@@ -106,6 +107,33 @@ def test_certain_findings_come_before_likely_label_errors_and_those_by_how_surel
     assert by_score == sorted(by_score, reverse=True)
     suggested = {i.place: i.body["findings"][0]["suggestion"] for i in items}
     assert (suggested["line 9"], suggested["line 22"]) == ("card", "pin")
+
+
+def test_rows_drawn_at_random_come_last_and_say_how_many_others_are_wrong(tmp_path: Path) -> None:
+    lines = [*LINES, *({"text": f"text {i}", "label": i % 3} for i in range(40))]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    database = Database.in_folder(tmp_path / ".luthier")
+    plan = ReviewPlan(path, mapping_from_text(MAP), (load_step("conflicts"),), sample=8)
+    queue = open_queue(database, plan, silent)
+    drawn = places(queue)[3:]
+    assert places(queue)[:3] == ["line 1", "line 2", "line 5"]
+    assert len(set(drawn)) == 8
+    assert not set(drawn) & {"line 1", "line 2", "line 5"}
+    assert open_queue(database, plan, silent).number == queue.number
+    other = open_queue(database, ReviewPlan(path, mapping_from_text(MAP), (load_step("conflicts"),), sample=8, seed=14), silent)
+    assert places(other)[3:] != drawn
+    assert sample_rate(queue.items(), queue.decisions()) is None
+    session = ReviewSession(queue, "anna")
+    for action in ("reject", "reject", "reject", "reject", "accept", "accept", "skip"):
+        session.decide(action)  # type: ignore[arg-type]
+    found = sample_rate(queue.items(), queue.decisions())
+    assert found is not None
+    assert (found["drawn"], found["decided"], found["wrong"]) == (8, 3, 1)
+    assert found["value"] == pytest.approx(1 / 3)
+    assert found["low"] < found["value"] < found["high"]
+    everything = open_queue(database, ReviewPlan(path, mapping_from_text(MAP), (load_step("conflicts"),), sample=500), silent)
+    assert len(places(everything)) == 45
 
 
 def test_a_session_goes_on_where_it_was_left_and_brings_back_what_was_skipped(tmp_path: Path) -> None:
@@ -213,8 +241,8 @@ def test_what_reviewers_disagree_about_stops_until_it_is_settled(tmp_path: Path)
     assert (kept.fates["kept"], kept.disputed) == (5, 1)
     aside = apply_review(queue, tmp_path / "aside.jsonl", "set_aside")
     assert (aside.fates["kept"], aside.fates["set_aside"], len(read(aside.out))) == (4, 1, 4)
-    third = ReviewSession(queue, "carl")
-    third.decide("skip")
+    third = ReviewSession(queue, "carl", {"line 2": "rejected by anna; accepted by ben"})
+    assert [item.place for item in third.order] == ["line 2"]
     third.decide("reject")
     settled = apply_review(queue, tmp_path / "settled.jsonl")
     assert settled.fates["dropped"] == 1

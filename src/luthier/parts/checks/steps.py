@@ -7,12 +7,12 @@ folder, so a new check of any kind can be named in a project file without a list
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_origin
 
 import pydantic
 from pydantic import BeforeValidator, Field
 
-from luthier.core.config import parse_config
+from luthier.core.config import parse_config, parse_yaml
 from luthier.core.errors import MachineError, UserError, did_you_mean
 from luthier.parts.checks.contract import Check, TextCheck
 from luthier.parts.checks.discover import check_classes
@@ -57,6 +57,24 @@ def load_step(value: Any, where: str = "") -> Step:
     if kind not in step_classes():
         raise UserError("a known check is wanted", repr(kind or value)[:80], where, did_you_mean(str(kind), step_classes()))
     return parse_config(step_classes()[str(kind)], data, where)
+
+
+def step_from_text(text: str) -> Step:
+    """A step from the command line: `refusals`, `language:languages=en+de,fate=drop`, or YAML in braces. Raises UserError."""
+    if text.lstrip().startswith("{"):
+        return load_step(parse_yaml(text, "--check"), "--check")
+    kind, _, rest = text.partition(":")
+    data: dict[str, Any] = {"kind": kind.strip()}
+    fields = step_classes()[data["kind"]].model_fields if data["kind"] in step_classes() else {}
+    for pair in filter(None, (p.strip() for p in rest.split(","))):
+        name, equals, value = (part.strip() for part in pair.partition("="))
+        if not equals or not name or not value:
+            raise UserError(
+                "options must be given as `name=value`", repr(pair), "--check", "for example language:languages=en+de,fate=drop"
+            )
+        several = name in fields and get_origin(fields[name].annotation) is tuple
+        data[name] = value.split("+") if several else parse_yaml(value, "--check")
+    return load_step(data, "--check")
 
 
 def _named(value: object) -> object:

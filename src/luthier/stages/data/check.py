@@ -6,7 +6,9 @@ is loaded.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from luthier.core.errors import UserError
 from luthier.parts.sources.archive import kind_of_archive
@@ -20,7 +22,7 @@ from luthier.stages.data.check_document import DataCheck, Found, Placed, Verdict
 from luthier.stages.data.check_folder import check_folder
 from luthier.stages.data.check_rows import check_rows, rejected
 
-__all__ = ["DataCheck", "check_file", "exit_code"]
+__all__ = ["DataCheck", "check_file", "check_with", "exit_code"]
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
 
 
@@ -44,6 +46,13 @@ def check_file(
     if opened.format == "manifest":
         return _check_manifest(path, opened, mapping, asking)
     return check_rows(path, mapping, asking, strict, limits)
+
+
+def check_with(path: Path, mapping: Mapping | None, also: Sequence[Any], strict: bool = False) -> DataCheck:
+    """Judge one data file by the standing checks and the steps in `also`; its rows are held in memory. Raises UserError for a folder."""
+    if path.is_dir():
+        raise UserError("other checks than the standing ones judge one data file", "a folder", str(path), "name one of its files")
+    return check_rows(path, mapping, strict=strict, also=also)
 
 
 def _check_weights(path: Path) -> DataCheck:

@@ -6,17 +6,21 @@ proposed one is used and shown.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from luthier.core.errors import UserError
+from luthier.core.records import Record
 from luthier.parts.sources import propose
 from luthier.parts.sources.detect import claim_of
 from luthier.parts.sources.mapping import Mapping, shown_mapping
 from luthier.parts.sources.mapping_base import PLAIN, Asking
-from luthier.parts.sources.rows import BadRow, Change, Limits
+from luthier.parts.sources.rows import WHOLE_FILE, BadRow, Change, Finding, Limits
 from luthier.parts.sources.source import Opened, open_rows
 from luthier.stages.data.check_document import DataCheck, Found, Placed, VerdictWord
+from luthier.stages.data.cleaning import failures_of
 from luthier.stages.data.reading import FindingList, Inspector, ReadRow, read_rows
 
 MAX_PLACES = 10_000
@@ -33,6 +37,8 @@ class _Tally:
     changes: list[Placed] = field(default_factory=list)
     findings: FindingList = field(default_factory=FindingList)
     inspector: Inspector = field(default_factory=Inspector)
+    also: Sequence[Any] = ()
+    held: list[Record] = field(default_factory=list)
 
     def put_aside(self, at: str, reason: str) -> None:
         self.num_aside += 1
@@ -45,10 +51,18 @@ class _Tally:
 
 
 def check_rows(
-    path: Path, mapping: Mapping | None = None, asking: Asking = PLAIN, strict: bool = False, limits: Limits | None = None
+    path: Path,
+    mapping: Mapping | None = None,
+    asking: Asking = PLAIN,
+    strict: bool = False,
+    limits: Limits | None = None,
+    also: Sequence[Any] = (),
 ) -> DataCheck:
-    """Judge one data file. Only a fault of the machine (a library missing, the disk) is raised."""
-    tally = _Tally()
+    """Judge one data file; `also`: checks beside the standing ones, for which the rows are held in memory.
+
+    Only a fault of the machine (a library missing, the disk) is raised.
+    """
+    tally = _Tally(also=also)
     try:
         opened = open_rows(path, limits)
         if opened.format == "manifest":
@@ -86,6 +100,7 @@ def take_rows(opened: Opened, mapping: Mapping, name: str, asking: Asking, tally
             tally.kept += 1
             for reason in item.changes:
                 tally.change(item.at, reason)
+            tally.held += item.records if tally.also else ()
             for record in item.records:
                 for found in tally.inspector.look(record, item.at):
                     tally.findings.add(found)
@@ -98,6 +113,10 @@ def take_rows(opened: Opened, mapping: Mapping, name: str, asking: Asking, tally
             tally.findings.add(item)
     for found in tally.inspector.finish():
         tally.findings.add(found)
+    for step in tally.also:
+        for row, failure in failures_of(tally.held, step):
+            at = WHOLE_FILE if row is None else tally.held[row].source.at
+            tally.findings.add(Finding(at, failure.reason, failure.check, failure.where))
 
 
 def _document(format_: str, mapping: Mapping | None, tally: _Tally, strict: bool) -> DataCheck:

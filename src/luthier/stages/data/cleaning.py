@@ -179,6 +179,16 @@ def judged(record: Record, step: Any, answers: Answers = "text") -> Iterator[Fai
                 yield Failure(step.kind, verdict.reason, step.fate, field)
 
 
+def failures_of(records: Sequence[Record], step: Any) -> Iterator[tuple[int | None, Failure]]:
+    """(row, failure) of a check of any kind; row None is about the data set."""
+    if isinstance(step, (CorpusCheck, RecordsCheck)):
+        yield from judged_together(records, step)
+        return
+    for row, record in enumerate(records):
+        for failure in judged(record, step):
+            yield row, failure
+
+
 def judged_together(records: Sequence[Record], step: Any) -> Iterator[tuple[int | None, Failure]]:
     """(row, failure) of a check of all rows; row None is about the data set."""
     if isinstance(step, RecordsCheck):

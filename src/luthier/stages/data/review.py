@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from luthier.core.errors import UserError
 from luthier.core.records import Record
-from luthier.parts.checks.contract import WHOLE_SET, CorpusCheck, RecordsCheck
+from luthier.parts.checks.contract import WHOLE_SET, RecordsCheck
 from luthier.parts.checks.label_errors import LabelErrors
 from luthier.parts.checks.steps import load_step
 from luthier.parts.sources.mapping import Mapping, shown_mapping
@@ -23,7 +24,7 @@ from luthier.parts.sources.mapping_base import plain
 from luthier.parts.sources.rows import RawRow
 from luthier.parts.sources.source import open_rows
 from luthier.stages.data.check_rows import proposed
-from luthier.stages.data.cleaning import judged, judged_together
+from luthier.stages.data.cleaning import failures_of
 from luthier.stages.data.duplicates import Say, read_all
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 CHECKS = ("conflicts", "empty_answers", "echo", "refusals", "truncated_answers", "label_errors")
 """What fills a queue when no check is named."""
+SAMPLE = "sample"
+"""The name under which a row drawn at random stands in the queue."""
 _CHUNK = 1 << 20
 
 
@@ -47,11 +50,16 @@ class Suspicion:
 
 @dataclass(frozen=True)
 class ReviewPlan:
-    """What is reviewed: the file, its mapping (None: the proposed one), the checks by name or with options (none: `CHECKS`)."""
+    """What is reviewed: the file, its mapping (None: the proposed one), the checks (steps; none: `CHECKS`).
+
+    sample: how many rows that no check suspects are drawn at random (seeded) and put at the end.
+    """
 
     path: Path
     mapping: Mapping | None = None
     checks: tuple[Any, ...] = ()
+    sample: int = 0
+    seed: int = 13
 
 
 def open_queue(database: Database, plan: ReviewPlan, say: Say) -> ReviewQueue:
@@ -62,9 +70,10 @@ def open_queue(database: Database, plan: ReviewPlan, say: Say) -> ReviewQueue:
     from luthier.core.database.review import ReviewQueue
 
     mapping = plan.mapping or proposed(plan.path)
-    steps = [load_step(check, "--check") for check in plan.checks or CHECKS]
+    steps = plan.checks or tuple(load_step(name) for name in CHECKS)
     content = content_of(plan.path)
     made_from = [content, shown_mapping(mapping), [step.model_dump(mode="json") for step in steps], bool(plan.checks)]
+    made_from += [plan.sample, plan.seed] if plan.sample else []
     identity = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
     found = ReviewQueue.find(database, identity)
     if found is not None:
@@ -75,6 +84,9 @@ def open_queue(database: Database, plan: ReviewPlan, say: Say) -> ReviewQueue:
     for step in steps:
         for row, suspicion in _suspected(records, step, bool(plan.checks), notes, say):
             by_place.setdefault(records[row].source.at, []).append(suspicion)
+    unsuspected = sorted({r.source.at for r in records} - set(by_place))
+    for place in random.Random(plan.seed).sample(unsuspected, min(plan.sample, len(unsuspected))):
+        by_place[place] = [Suspicion(SAMPLE, "drawn at random among the rows that no check suspects", 0.0)]
     label_of = {r.source.at: label for r in records if (label := getattr(r, "label", None)) is not None}
     column = str(getattr(mapping, "label", "")) if mapping.kind == "classification" else ""
     items, values = _items(plan.path, by_place, label_of, column)
@@ -116,11 +128,9 @@ def _suspected(records: Sequence[Record], step: Any, asked_for: bool, notes: lis
             return []
         notes += [f"{kind}: {f.reason}" for f in found if f.row == WHOLE_SET]
         return [(f.row, Suspicion(kind, f.reason, f.score, f.suggestion)) for f in found if f.row != WHOLE_SET]
-    if isinstance(step, CorpusCheck):
-        together = list(judged_together(records, step))
-        notes += [f"{kind}: {f.reason}" for row, f in together if row is None]
-        return [(row, Suspicion(kind, f.reason)) for row, f in together if row is not None]
-    return [(row, Suspicion(kind, f.reason)) for row, record in enumerate(records) for f in judged(record, step)]
+    told = list(failures_of(records, step))
+    notes += [f"{kind}: {f.reason}" for row, f in told if row is None]
+    return [(row, Suspicion(kind, f.reason)) for row, f in told if row is not None]
 
 
 def _items(

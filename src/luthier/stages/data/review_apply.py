@@ -20,7 +20,7 @@ from luthier.core.ledger import Fate, LedgerEntry, entry_json
 from luthier.parts.sources.rows import BadRow, RawRow
 from luthier.parts.sources.source import open_rows
 from luthier.stages.data.duplicates import WRITERS, check_out
-from luthier.stages.data.review import content_of
+from luthier.stages.data.review import SAMPLE, content_of
 from luthier.stages.data.review_session import check_decision
 
 if TYPE_CHECKING:
@@ -63,10 +63,24 @@ def outcomes(items: Sequence[ReviewItem], decisions: Sequence[Decision]) -> dict
     return {item.place: _outcome(item, by_item.get(item.id, [])) for item in items}
 
 
+def sample_rate(items: Sequence[ReviewItem], decisions: Sequence[Decision]) -> dict[str, Any] | None:
+    """Of the rows drawn at random: how many were decided about, how many not accepted, and the rate with its Wilson interval."""
+    from luthier.stats.intervals import wilson
+
+    drawn = [item for item in items if item.body["findings"][0]["check"] == SAMPLE]
+    ends = outcomes(drawn, decisions)
+    actions = [outcome.action for outcome in ends.values() if outcome.action is not None]
+    if not actions:
+        return None
+    wrong = sum(action != "accept" for action in actions)
+    rate = wilson(wrong, len(actions))
+    return {"drawn": len(drawn), "decided": len(actions), "wrong": wrong, "value": rate.value, "low": rate.low, "high": rate.high}
+
+
 def _outcome(item: ReviewItem, decisions: Sequence[Decision]) -> Outcome:
     if not decisions:
         checks = ", ".join(sorted({f["check"] for f in item.body["findings"]}))
-        return Outcome(None, {}, f"suspected ({checks}), not decided")
+        return Outcome(None, {}, "drawn at random, not decided" if checks == SAMPLE else f"suspected ({checks}), not decided")
     kinds: dict[str, list[Decision]] = {}
     for decision in decisions:
         kinds.setdefault(json.dumps([decision.action, decision.body], sort_keys=True), []).append(decision)
@@ -105,7 +119,7 @@ def apply_review(queue: ReviewQueue, out: Path, disputed: Disputed = "stop") -> 
     if open_questions and disputed == "stop":
         shown = "\n".join(f"  {place}: {ends[place].words}" for place in open_questions[:_SHOWN])
         more = f"\n  and {len(open_questions) - _SHOWN:,} more" if len(open_questions) > _SHOWN else ""
-        fix = "decide again, or say what becomes of them: --disputed keep, or --disputed set_aside"
+        fix = "decide about them again with --settle, or say what becomes of them: --disputed keep, or --disputed set_aside"
         raise AnswerIsNo(f"reviewers disagree on {len(open_questions):,} rows; {fix}\n{shown}{more}")
     done = Applied(out, ledger, undecided=sum(o.action is None and not o.disputed for o in ends.values()), disputed=len(open_questions))
     with writing(out), replacing(out) as rows_aside, replacing(ledger) as told_aside:

@@ -82,10 +82,15 @@ def check_decision(queue: ReviewQueue, item: ReviewItem, action: str, body: dict
 
 @dataclass
 class ReviewSession:
-    """Items in the order in which `reviewer` is asked; every decision is stored before the next item is shown."""
+    """Items in the order in which `reviewer` is asked; every decision is stored before the next item is shown.
+
+    settle: what was said about each row (by its place) on which reviewers disagree; only those are asked about, again where
+    `reviewer` has decided about them before.
+    """
 
     queue: ReviewQueue
     reviewer: str
+    settle: dict[str, str] | None = None
     items: list[ReviewItem] = field(default_factory=list)
     order: list[ReviewItem] = field(default_factory=list)
     at: int = 0
@@ -96,6 +101,8 @@ class ReviewSession:
         self.decided = {d.item: d.action for d in self.queue.decisions() if d.reviewer == self.reviewer}
         skipped = [item for item in self.items if self.decided.get(item.id) == "skip"]
         self.order = [item for item in self.items if item.id not in self.decided] + skipped
+        if self.settle is not None:
+            self.order = [item for item in self.items if item.place in self.settle]
 
     @property
     def current(self) -> ReviewItem | None:

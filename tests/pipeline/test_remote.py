@@ -25,6 +25,7 @@ from typer.testing import CliRunner
 from fine_tuning_server import KEY, Server, serving
 from luthier.cli.main import app
 from luthier.core.artifacts import RemoteModel
+from luthier.core.endpoint import check_url
 from luthier.core.errors import AnswerIsNo, MachineError, UserError
 from luthier.core.events import Event, Metric, Note
 from luthier.core.stage import Built
@@ -33,7 +34,7 @@ from luthier.pipeline.remote import RemoteOptions, train_on
 from luthier.pipeline.run import RunOptions
 from luthier.pipeline.workspace import Workspace
 from luthier.stages.train import remote_client
-from luthier.stages.train.remote_client import check_url, plain_id
+from luthier.stages.train.remote_client import plain_id
 from toy_project import ENV, write_toy
 
 JOBS, FILES = "/fine_tuning/jobs", "/files"
@@ -279,7 +280,7 @@ def test_pickles_and_paths_in_names_of_results_write_nothing(project: Path, serv
 )
 def test_addresses_that_are_not_allowed(url: str, message: str, project: Path) -> None:
     with pytest.raises(UserError, match=message):
-        check_url(url)
+        check_url(url, "--on", "--key-env")
     done = CliRunner().invoke(app, ["train", "--on", url])
     assert done.exit_code == 2
     assert "Traceback" not in done.stderr
@@ -294,7 +295,7 @@ def test_addresses_that_are_allowed() -> None:
         "http://[::1]:8000/v1",
         "http://127.9.9.9/v1",
     ):
-        assert check_url(url + "/") == url
+        assert check_url(url + "/", "--on", "--key-env") == url
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "", None, "a?b", "..", "x" * 300, 7])

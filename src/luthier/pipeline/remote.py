@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from luthier.core.artifacts import RemoteModel
 from luthier.core.config import parse_config
+from luthier.core.endpoint import read_key
 from luthier.core.events import Note
 from luthier.core.stage import Built
 from luthier.pipeline.run import RunOptions
 from luthier.pipeline.workspace import Workspace
 from luthier.stages.train.remote import RemoteTrain, Where, hyperparameters, recipe_pieces
-from luthier.stages.train.remote_client import read_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def train_on(workspace: Workspace, where: RemoteOptions, options: RunOptions) ->
     """Send, submit, follow, fetch; a rerun attaches to its job or finds the finished artifact. Raises LuthierError."""
     stage = remote_stage(workspace, where)
     if not workspace.store.is_built(stage):
-        read_key(where.key_env, stage.where.url)
+        read_key(where.key_env, stage.where.url, "--key-env")
         said = "the server chooses method, learning rate, schedule and how long rows are treated; your settings go along as metadata"
         options.observer(Note(f"sent as hyperparameters: epochs and batch size; {said}", "warning"))
     return workspace.store.build(stage, workspace.project.execution, options.observer, options.stop_flag, options.wait)

@@ -57,7 +57,8 @@ class Scorer(Config):
     """Base of every scorer. A subclass gives `kind: Literal[...]` with its name as default, `measure` and `__call__`.
 
     needs: what of an Answer it reads beside the text. tasks: those that it fits, any when empty. needs_reference: whether a
-    row must have an answer of its own.
+    row must have an answer of its own. stored: a verdict takes the scores that the evaluation kept, because asking again would cost
+    or differ; such a scorer's name must change with its settings.
     """
 
     measure: ClassVar[Measure] = "mean"
@@ -66,6 +67,7 @@ class Scorer(Config):
     needs: ClassVar[Needs] = "text"
     tasks: ClassVar[tuple[str, ...]] = ()
     needs_reference: ClassVar[bool] = True
+    stored: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
     kind: str

@@ -154,7 +154,7 @@ def judge_scores(
 def judge_pairs(
     scorer: Scorer, tuned: Sequence[dict[str, Any]], baseline: Sequence[dict[str, Any]], alpha: float = 0.05, seed: int = 0
 ) -> Verdict:
-    """The verdict of two lists of `predictions.jsonl` rows, already paired. Answers are scored afresh with `scorer`.
+    """The verdict of two lists of `predictions.jsonl` rows, already paired. Answers are scored afresh with `scorer`, unless it is `stored`.
 
     A row's `group` is honoured when it is there.
     """
@@ -162,8 +162,11 @@ def judge_pairs(
     for row, other in zip(tuned, baseline, strict=True):
         if (row["key"], row["reference"]) != (other["key"], other["reference"]):
             raise UserError("paired rows must have the same key and reference", f"{row['key']} and {other['key']}")
-    scorer.check(rows)
-    one, two = (scorer.score_all(rows, [answer_of(row) for row in side]) for side in (tuned, baseline))
+    if scorer.stored and all(scorer.name in row["scores"] for side in (tuned, baseline) for row in side):
+        one, two = ([Score(row["scores"][scorer.name]) for row in side] for side in (tuned, baseline))
+    else:
+        scorer.check(rows)
+        one, two = (scorer.score_all(rows, [answer_of(row) for row in side]) for side in (tuned, baseline))
     result = judge_scores(scorer, one, two, alpha, [e.group for e in rows], seed)
     return Verdict(
         decision=result.decision,

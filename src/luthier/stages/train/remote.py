@@ -15,6 +15,7 @@ from pydantic import Field, field_validator
 
 from luthier.core.artifacts import Dataset, RemoteModel
 from luthier.core.config import Config
+from luthier.core.endpoint import check_url, read_key
 from luthier.core.errors import AnswerIsNo, MachineError, UserError
 from luthier.core.events import Metric, Note, Progress
 from luthier.core.files import write_json
@@ -22,7 +23,7 @@ from luthier.core.keys import fields_of, file_sha256
 from luthier.core.rows import read_split
 from luthier.core.stage import Context, Stage
 from luthier.stages.train.recipe import Recipe
-from luthier.stages.train.remote_client import Client, Refused, Unreachable, check_url, plain_id, read_key
+from luthier.stages.train.remote_client import Client, Refused, Unreachable, plain_id
 from luthier.stages.train.remote_result import fetch_result
 from luthier.stages.train.remote_rows import write_rows
 
@@ -50,7 +51,7 @@ class Where(Config):
     @field_validator("url")
     @classmethod
     def _allowed(cls, value: str) -> str:
-        return check_url(value)
+        return check_url(value, "--on", "--key-env")
 
 
 class RemoteTrain(Stage[RemoteModel]):
@@ -69,7 +70,7 @@ class RemoteTrain(Stage[RemoteModel]):
     def build(self, ctx: Context) -> RemoteModel:
         """Leaves `adapter/` when the server gives one, the other result files in `results/`, and `metrics.jsonl`."""
         hyperparameters(self.recipe)
-        key = read_key(self.where.key_env, self.where.url)
+        key = read_key(self.where.key_env, self.where.url, "--key-env")
         with Client(self.where.url, key, ctx.stop_requested, self.where.poll_s) as client:
             try:
                 return _Run(self, ctx, client).go()

@@ -32,6 +32,7 @@ VERBS = {
     "data check": (["data", "check", "rows.csv"], 0, "data_check"),
     "data duplicates": (["data", "duplicates", "rows.csv"], 0, "data_duplicates"),
     "data labels": (["data", "labels", "rows.csv"], 0, "data_labels"),
+    "data pii": (["data", "pii", "rows.csv"], 0, "data_pii"),
     "models list": (["models", "list"], 0, "models"),
     "export": (["export", "1", "--to", "peft", "--out", "exported", "--force"], 0, "exported"),
     "doctor": (["doctor"], 0, "doctor"),

@@ -1,4 +1,4 @@
-"""data check|duplicates|show: look at data before anything is trained on it."""
+"""data check|show and their siblings: look at data before anything is trained on it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from luthier.cli import clean_verbs
+from luthier.cli.data_pii import AlsoOption, Redact, Style, StyleOption
 from luthier.cli.duplicates_verb import duplicates
 from luthier.cli.labels_verb import labels
 from luthier.cli.options import DEFAULT, File, Json, Overrides
@@ -17,6 +19,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.command("duplicates", context_settings={"ignore_unknown_options": True})(duplicates)
 app.command("labels", context_settings={"ignore_unknown_options": True})(labels)
 app.command("review", context_settings={"ignore_unknown_options": True})(review)
+app.command("clean", context_settings={"ignore_unknown_options": True})(clean_verbs.clean)
+app.command("why")(clean_verbs.why)
+app.command("diff")(clean_verbs.diff)
+app.command("freeze")(clean_verbs.freeze)
 DataPath = Annotated[Path, typer.Argument(help="A data file, or a folder with train and test files.")]
 
 
@@ -70,5 +76,22 @@ def show(overrides: Overrides = None, file: File = DEFAULT, split: str = "train"
         if json:
             emit(document)
         return 0
+
+    guard(verb, json)
+
+
+@app.command("pii")
+def pii(
+    path: DataPath, mapping: Map = None, redact: Redact = None, style: StyleOption = Style.tag, also: AlsoOption = None, json: Json = False
+) -> None:
+    """Personal data and secrets by kind and place, never shown (exit 1 when there is some); --redact writes a copy without it."""
+
+    def verb() -> int:
+        from luthier.cli import data_pii
+
+        document = data_pii.run(path, mapping, redact, style, also or [])
+        if json:
+            emit(document)
+        return data_pii.show(document)
 
     guard(verb, json)

@@ -213,6 +213,34 @@ class DataShowDocument(Document):
     lengths: dict[str, Any]
 
 
+class PiiKind(pydantic.BaseModel):
+    """What was found of one kind: values, distinct values, rows, values by column, and the first 1,000 places."""
+
+    model_config = pydantic.ConfigDict(frozen=True)
+
+    name: str
+    values: int
+    distinct: int
+    rows: int
+    columns: dict[str, int]
+    places: tuple[str, ...]
+
+
+class DataPiiDocument(Document):
+    """`luthier data pii --json`: counts and places, never a value. key: whose key the copy is under."""
+
+    kind: Literal["data_pii"] = "data_pii"
+    file: str
+    format: str
+    rows: int
+    rows_with: int
+    unreadable: tuple[str, ...]
+    kinds: tuple[PiiKind, ...]
+    copy_file: str | None
+    style: Literal["tag", "fake"]
+    key: Literal["project", "fresh", "none"]
+
+
 class ExportDocument(Document):
     """`luthier export MODEL --json`: the folder and what its export.json says (figures, bound, files with hashes)."""
 
@@ -255,3 +283,68 @@ class DataReviewDocument(Document):
     sample: dict[str, Any] | None
     items: tuple[dict[str, Any], ...]
     applied: dict[str, Any] | None
+
+
+class DataCleanDocument(Document):
+    """`luthier data clean FILE --json`: rows by fate, texts by repair, rows taken away by check; at most 1,000 of each are listed."""
+
+    kind: Literal["data_clean"] = "data_clean"
+    file: str
+    format: str
+    mapping: dict[str, Any]
+    rows: int
+    fates: dict[str, int]
+    repairs: dict[str, int]
+    checks: dict[str, int]
+    changes: tuple[dict[str, Any], ...]
+    removed: tuple[dict[str, Any], ...]
+    findings: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...]
+    out: str | None
+    changes_file: str | None
+
+
+class DataUndoneDocument(Document):
+    """`luthier data clean FILE --undo --json`: the file with the rows as they were."""
+
+    kind: Literal["data_undone"] = "data_undone"
+    file: str
+    rows: int
+    out: str
+
+
+class DataWhyDocument(Document):
+    """`luthier data why ROW --json`: for each row that was named, its steps, changes, findings and answers, in order."""
+
+    kind: Literal["data_why"] = "data_why"
+    row: str
+    stories: tuple[dict[str, Any], ...]
+
+
+class DataDiffDocument(Document):
+    """`luthier data diff A B --json`: counts in full; at most 1,000 rows of each list. label_shift: total variation distance, in [0, 1]."""
+
+    kind: Literal["data_diff"] = "data_diff"
+    a: str
+    b: str
+    rows: dict[str, int]
+    counts: dict[str, int]
+    added: tuple[dict[str, Any], ...]
+    removed: tuple[dict[str, Any], ...]
+    changed: tuple[dict[str, Any], ...]
+    moved: tuple[dict[str, Any], ...]
+    labels: dict[str, dict[str, int]]
+    label_shift: float | None
+    lengths: dict[str, dict[str, dict[str, float]]]
+    findings: dict[str, dict[str, int]]
+
+
+class DataFrozenDocument(Document):
+    """`luthier data freeze NAME --json`: the version, its split's key and folder, and whether it was named so already."""
+
+    kind: Literal["data_frozen"] = "data_frozen"
+    version_name: str
+    key: str
+    folder: str
+    known: bool
+    rows: dict[str, int]

@@ -180,6 +180,12 @@ class Database:
             conn.execute(t.aliases.insert().values(name=name, number=top + 1, key=key, created=now()))
             return top + 1
 
+    def aliases(self, name: str) -> dict[int, str]:
+        """The keys of a name by number; none when nobody has that name."""
+        with self.begin() as conn:
+            rows = conn.execute(sa.select(t.aliases.c.number, t.aliases.c.key).where(t.aliases.c.name == name))
+            return {row.number: row.key for row in rows}
+
     def resolve_alias(self, name: str, number: int) -> str:
         """The key of `name@number`."""
         with self.begin() as conn:

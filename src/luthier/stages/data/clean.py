@@ -17,7 +17,7 @@ from typing import IO, Any
 from luthier.core.artifacts import Dataset
 from luthier.core.errors import UserError
 from luthier.core.events import Note, Progress
-from luthier.core.files import write_json, writing
+from luthier.core.files import write_bytes, write_json, writing
 from luthier.core.ledger import LedgerEntry, append_ledger, count_fates, entry_json, merge_ledgers, read_ledger
 from luthier.core.records import Record, content_id, iterate_records, read_records, to_json, write_records
 from luthier.core.stage import Built, Context, Stage
@@ -136,7 +136,7 @@ class _Writing:
             stack.enter_context(writing(path))
             self._files[name] = stack.enter_context(path.open("a" if name == LEDGER else "w", encoding="utf-8", newline="\n"))
         for name in REMOVED.values():
-            (self.folder / name).write_bytes(b"")
+            write_bytes(self.folder / name, b"")
 
     def take(self, role: str, before: Record, cleaned: Cleaned) -> None:
         """Write a row where its fate sends it, its edits, and its ledger entry."""

@@ -114,7 +114,7 @@ def repaired(record: Record, repairs: Sequence[Repair], answers: Answers = "text
     def mend(field: str, text: str) -> str:
         for repair in repairs:
             after = repair(text)
-            if after != text and not _breaks_json(text, after):
+            if after != text and keeps_json(text, after):
                 edits.append(Edit(field, repair.kind, text, after))  # type: ignore[attr-defined]
                 text = after
         return text
@@ -147,19 +147,17 @@ def value_field(record: Record, answers: Answers) -> str:
     return f"messages.{len(record.messages) - 1}" if valued else ""  # type: ignore[union-attr]
 
 
-def _breaks_json(before: str, after: str) -> bool:
-    """True when `before` is a JSON object or list and `after` is none."""
-    if not _JSON.match(before):
-        return False
+def keeps_json(before: str, after: str) -> bool:
+    """False when `before` is a JSON object or list and `after` is none."""
+    return not (_JSON.match(before) and _is_json(before)) or _is_json(after)
+
+
+def _is_json(text: str) -> bool:
     try:
-        json.loads(before)
+        json.loads(text)
     except (ValueError, RecursionError):
         return False
-    try:
-        json.loads(after)
-    except (ValueError, RecursionError):
-        return True
-    return False
+    return True
 
 
 def judged(record: Record, step: Any, answers: Answers = "text") -> Iterator[Failure]:

@@ -80,3 +80,25 @@ def test_a_project_with_cleaning_is_the_same_after_it_was_written_out(tmp_path: 
     (folder / "luthier.yaml").write_text(resolved_yaml(workspace, folder), encoding="utf-8")
     assert load_project(folder / "luthier.yaml").data.clean == workspace.project.data.clean
     assert parse_yaml((folder / "luthier.yaml").read_text(encoding="utf-8"), "resolved")["data"]["clean"]["checks"][0]["min_words"] == 2
+
+
+def test_what_reading_found_is_told_once_and_as_what_was_before() -> None:
+    from luthier.core.ledger import LedgerEntry
+    from luthier.pipeline.report_data import told_once
+    from luthier.report.sections import Finding
+
+    def found(text: str, where: str) -> Finding:
+        return Finding(level="warning", text=text, where=where)
+
+    fates = {"f row 1": "changed", "f row 2": "dropped", "f row 3": "kept"}
+    entries = [LedgerEntry("k", "k", row, step, fate) for row, fate in fates.items() for step in ("ingest", "clean")]  # type: ignore[arg-type]
+    read = [found("mis-decoded", row) for row in fates] + [found("few rows", "file"), found("an e-mail address", "f row 3")]
+    cleaned = [found("an e-mail address", "f row 3"), found("too short", "f row 2")]
+    assert [(f.text, f.where) for f in told_once(read, cleaned, entries)] == [
+        ("mis-decoded (before cleaning)", "f row 1"),
+        ("mis-decoded", "f row 3"),
+        ("few rows", "file"),
+        ("an e-mail address", "f row 3"),
+        ("too short", "f row 2"),
+    ]
+    assert told_once(read, (), ()) == tuple(read)

@@ -10,10 +10,11 @@ import json
 import os
 import platform
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from luthier.core.ledger import LedgerEntry, read_ledger
+from luthier.core.ledger import GONE, LedgerEntry, read_ledger
 from luthier.core.record import read_record
 from luthier.core.records import read_records
 from luthier.core.stage import Built
@@ -37,6 +38,7 @@ from luthier.report.sections import (
     StageCost,
     Training,
 )
+from luthier.stages.data.clean import STEP as CLEAN
 
 Artifacts = dict[str, Built[Any]]
 
@@ -121,7 +123,8 @@ def _data(workspace: Workspace, built: Artifacts) -> Data:
         rows = read_records(dataset.path / name)
         classes = Counter(r.label for r in rows if getattr(r, "label", None) is not None)
         splits.append(SplitCount(split=split, num_rows=len(rows), classes=dict(sorted(classes.items()))))  # type: ignore[arg-type]
-    findings = tuple(f for role in ("rows", "clean") if role in built for f in _findings(built[role].path / "findings.json"))
+    read, cleaned = (_findings(built[role].path / "findings.json") if role in built else () for role in ("rows", "clean"))
+    findings = told_once(read, cleaned, entries)
     return Data(sources=sources, ledger=ledger_steps(entries), splits=tuple(splits), findings=findings)
 
 
@@ -148,6 +151,18 @@ def ledger_steps(entries: list[LedgerEntry]) -> tuple[LedgerStep, ...]:
 
 def _reason_kind(reason: str) -> str:
     return reason.split(": ")[0] if len(reason) > 80 else reason
+
+
+def told_once(read: Sequence[Finding], cleaned: Sequence[Finding], entries: Sequence[LedgerEntry]) -> tuple[Finding, ...]:
+    """The findings of reading and of cleaning, each once.
+
+    Of a row that the cleaning took away only its own reason is told; of a row that it changed, what was found before is called so.
+    """
+    fates = {e.source: e.fate for e in entries if e.step == CLEAN}
+    again = {(f.text, f.where) for f in cleaned}
+    out = [f for f in read if fates.get(f.where) not in GONE and (f.text, f.where) not in again]
+    before = [f.model_copy(update={"text": f"{f.text} (before cleaning)"}) if fates.get(f.where) == "changed" else f for f in out]
+    return (*before, *cleaned)
 
 
 def _findings(path: Path) -> tuple[Finding, ...]:

@@ -127,9 +127,15 @@ def test_a_bucket_that_is_too_large_is_an_error_that_says_what_to_change(monkeyp
     rng = random.Random(1)
     shared = "please transfer the whole amount to the account that is named in the letter of "
     texts = [shared + "".join(rng.choices("abcdefghij", k=14)) for _ in range(120)]
-    monkeypatch.setattr(near, "MOST_COMPARED", 3)
+    monkeypatch.setattr(near, "MOST_PAIRS", 300)
     with pytest.raises(UserError, match="raise `threshold`"):
         finder(texts, threshold=0.9, num_perm=32).groups()
+    said: list[str] = []
+    copies = [*texts, texts[0] + "."]
+    warned = NearFinder(copies, np.zeros(121, np.int64), Shingling("characters", 5), Sketch(0.9, 32, 13), warn=said.append).groups()
+    assert clusters(warned) <= {frozenset({0, 120})}
+    assert len(said) == 1
+    assert "only 300 of their pairs" in said[0]
     monkeypatch.undo()
     assert clusters(finder(texts, threshold=0.9, num_perm=32).groups()) == set()
 

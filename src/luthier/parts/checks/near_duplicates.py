@@ -16,7 +16,7 @@ from luthier.parts.checks.contract import RecordsCheck, RowFinding
 
 if TYPE_CHECKING:
     from luthier.parts.duplicates.clusters import Cluster, Copy, Find, Finder
-    from luthier.parts.duplicates.near import Progress
+    from luthier.parts.duplicates.near import Progress, Warn
 
 
 class NearDuplicates(RecordsCheck):
@@ -41,8 +41,8 @@ class NearDuplicates(RecordsCheck):
 
         return find_clusters(records, Rule(self.same, self.keep, self.numbers), "near", self.finder(progress))
 
-    def finder(self, progress: Progress | None = None) -> Find:
-        """What finds near copies among texts, with these settings."""
+    def finder(self, progress: Progress | None = None, warn: Warn | None = None) -> Find:
+        """What finds near copies among texts, with these settings. warn: see `NearFinder`."""
         import numpy as np
 
         from luthier.parts.duplicates.near import NearFinder, Sketch, silent
@@ -50,7 +50,7 @@ class NearDuplicates(RecordsCheck):
 
         def find(texts: list[str], sides: np.ndarray) -> Finder:
             sketch = Sketch(self.threshold, self.num_perm, self.seed)
-            return NearFinder(texts, sides, Shingling(self.unit, self.size), sketch, progress or silent)
+            return NearFinder(texts, sides, Shingling(self.unit, self.size), sketch, progress or silent, warn)
 
         return find
 

@@ -165,9 +165,12 @@ def judged(sources: Sequence[Sequence[Any]], plan: SplitPlan, ctx: Context) -> t
     def say(what: str, done: int, total: int) -> None:
         ctx.observer(Progress(STEP, done, total, f"rows ({what})"))
 
+    def warn(what: str) -> None:
+        ctx.observer(Note(what, "warning"))
+
     wanted: list[tuple[AlikeKind, Find]] = []
     if plan.near is not None:
-        wanted.append(("near", NearDuplicates(threshold=plan.near).finder(say)))
+        wanted.append(("near", NearDuplicates(threshold=plan.near).finder(say, warn)))
     if plan.semantic is not None:
         wanted.append(("semantic", SemanticDuplicates(threshold=plan.semantic).finder(say)))
     return tuple(judge_likeness(sources, plan.same, kind, find) for kind, find in wanted)

@@ -80,16 +80,19 @@ def print_cleaning(done: FileCleaning, out: Path | None, rows: int) -> DataClean
         _print_change(screen, f"{at} {edit.field} ({edit.step})", edit.before, edit.after)
     for gone in done.gone[:rows]:
         screen.print(Text(f"{gone.at} {gone.fate.replace('_', ' ')}: {_safe(gone.reason)}", style=STYLES[gone.fate]), soft_wrap=True)
-    more = len(done.edits) + len(done.gone) - min(rows, len(done.edits)) - min(rows, len(done.gone))
+    edits, removed = done.repairs.total(), done.fates["set_aside"] + done.fates["dropped"]
+    more = edits + removed - min(rows, len(done.edits)) - min(rows, len(done.gone))
     if more:
-        screen.print(Text(f"and at least {more:,} more; -n lists more of them, --json up to {MOST:,} of each"))
+        screen.print(
+            Text(f"and {more:,} more changes and rows taken away; -n lists more of them, --json up to {MOST:,} of each"), soft_wrap=True
+        )
     total = max(1, done.rows)
     table = [(fate.replace("_", " "), f"{done.fates[fate]:,}", f"{100 * done.fates[fate] / total:.1f} %") for fate in STYLES]
     print_table(f"{done.name}: {done.rows:,} rows", ("fate", "rows", "share"), table)
-    counted = [("repaired by", done.repairs), ("taken away by", done.checks), ("found by", done.findings.counts)]
+    counted = [("repaired by", done.repairs), ("taken away by", done.checks), ("found by", done.findings.counts - done.checks)]
     listed = [(what, name, f"{n:,}") for what, counts in counted for name, n in counts.most_common()]
     if listed:
-        print_table("", ("", "part", "texts or rows"), listed)
+        print_table("", ("what", "part", "texts or rows"), listed)
     screen.print(
         Text(f"written: {out} and {changes_beside(out)}" if out else "nothing was written; give --out to write the rows that are left")
     )
@@ -138,9 +141,8 @@ def print_diff(a: Side, b: Side, rows: int) -> DataDiffDocument:
     screen, got = console(), compare(a, b)
     counts = {"same": got.same} | {n: len(getattr(got, n)) for n in ("added", "removed", "changed", "moved")}
     sizes = {a.name: len(a.rows), b.name: len(b.rows)}
-    print_table(
-        f"{a.name} ({len(a.rows):,} rows) and {b.name} ({len(b.rows):,} rows)", ("rows", ""), [(k, f"{n:,}") for k, n in counts.items()]
-    )
+    screen.print(Text(f"A: {a.name} ({len(a.rows):,} rows)   B: {b.name} ({len(b.rows):,} rows)", style="bold"), soft_wrap=True)
+    print_table("", ("rows", ""), [(k, f"{n:,}") for k, n in counts.items()])
     for sign, style, records in (("-", "red", got.removed), ("+", "green", got.added)):
         for record in records[:rows]:
             screen.print(Text(f"{sign} {record.source}: {_safe(_said(record))}", style=style), soft_wrap=True)
@@ -191,8 +193,12 @@ def _print_moves(labels: dict[str, Any], moved: float | None, figures: dict[str,
     a, b = labels["a"], labels["b"]
     rows = [(k, f"{a.get(k, 0):,}", f"{b.get(k, 0):,}") for k in sorted({*a, *b}) if a.get(k, 0) != b.get(k, 0)]
     if moved is not None:
-        title = f"labels: {100 * moved:.1f} % of the rows would have to change theirs for equal shares"
-        print_table(title, ("label", "A", "B"), rows[:40]) if rows else console().print(Text("labels: no count differs"))
+        title = (
+            f"labels: {100 * moved:.1f} % of the rows would have to change theirs for equal shares" if rows else "labels: no count differs"
+        )
+        console().print(Text(title, style="bold"), soft_wrap=True)
+        if rows:
+            print_table("", ("label", "A", "B"), rows[:40])
     for name in sorted({*figures["a"], *figures["b"]}):
         x, y = figures["a"].get(name, {}), figures["b"].get(name, {})
         cells = [(k if k == "mean" else f"{k} % have at most", f"{x.get(k, 0):g}", f"{y.get(k, 0):g}") for k in {**x, **y}]

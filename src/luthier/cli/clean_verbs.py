@@ -58,10 +58,12 @@ def _undo(file: Path, out: Path | None, json: bool) -> int:
 
     if out is None:
         raise UserError("--undo needs --out, a new file for the rows as they were")
-    n = undo_file(file, out)
+    done = undo_file(file, out)
     if json:
-        emit(DataUndoneDocument(file=str(file), rows=n, out=str(out)))
-    say(f"{n:,} rows as they were before the cleaning: {out}")
+        emit(DataUndoneDocument(file=str(file), rows=done.rows, unreadable=done.unreadable, out=str(out)))
+    say(f"{done.rows:,} rows as they were before the cleaning: {out}")
+    if done.unreadable:
+        say(f"{done.unreadable:,} rows that could not be read are not among them; they are in the file that was cleaned")
     return 0
 
 

@@ -111,15 +111,20 @@ def show(document: DataPiiDocument) -> int:
         else f"nothing found in {document.rows:,} rows"
     )
     out.print(Text(f"{Path(document.file).name}: {found}", style="bold"))
-    for line in document.unreadable[:20]:
+    for line in document.unreadable[:5]:
         out.print(Text(f"  could not be read{', not in the copy' if document.copy_file else ''}: {line}"), soft_wrap=True)
-    if len(document.unreadable) > 20:
-        out.print(Text(f"  ... and {len(document.unreadable) - 20:,} more; --json lists them all"), soft_wrap=True)
+    if len(document.unreadable) > 5:
+        out.print(Text(f"  ... and {len(document.unreadable) - 5:,} more; --json lists them all"), soft_wrap=True)
     if document.copy_file is not None:
         why = "the project's key: the same value has the same pseudonym in every file redacted here"
         fresh = "a key made for this copy and thrown away: another copy will have other pseudonyms"
-        out.print(Text(f"redacted copy: {document.copy_file} ({document.style}s, under {why if document.key == 'project' else fresh})"))
+        out.print(
+            Text(f"redacted copy: {document.copy_file} ({document.style}s, under {why if document.key == 'project' else fresh})"),
+            soft_wrap=True,
+        )
         return 0
     if document.kinds:
-        out.print(Text(f"fix: luthier data pii {document.file} --redact redacted.jsonl"), soft_wrap=True)
+        suffix = Path(document.file).suffix
+        copy = f"redacted{suffix if suffix in ('.csv', '.tsv') else '.jsonl'}"
+        out.print(Text(f"fix: luthier data pii {document.file} --redact {copy}"), soft_wrap=True)
     return 1 if document.kinds else 0

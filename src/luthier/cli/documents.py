@@ -310,6 +310,7 @@ class DataUndoneDocument(Document):
     kind: Literal["data_undone"] = "data_undone"
     file: str
     rows: int
+    unreadable: int
     out: str
 
 

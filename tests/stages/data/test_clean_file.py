@@ -73,7 +73,7 @@ def test_the_columns_stay_and_the_way_back_is_exact(file: Path, suffix: str) -> 
     cleaned(file, out=out)
     assert cleaned(out, {"repairs": []}).rows == 3
     assert not cleaned(out).edits  # nothing is left to repair
-    assert undo_file(out, back) == 6
+    assert undo_file(out, back) == (6, 0)
     assert back.read_text(encoding="utf-8").replace('"', "") == CSV.replace('"', "")
     assert file.read_text(encoding="utf-8") == CSV
 
@@ -105,7 +105,7 @@ def test_only_texts_are_touched(tmp_path: Path) -> None:
     assert second["messages"][1] == call
     assert [m["content"] for m in second["messages"]] == ["call it", "", "4", "an answer"]
     assert {c["field"] for c in lines(changes_beside(out))} == {f"messages.{i}.content" for i in (0, 1, 2, 3)}
-    assert undo_file(out, tmp_path / "back.jsonl") == 2
+    assert undo_file(out, tmp_path / "back.jsonl") == (2, 0)
     assert lines(tmp_path / "back.jsonl") == [body, tool]
 
 

@@ -46,6 +46,24 @@ def test_copies_are_counted_and_an_ambiguous_name_pairs_nobody() -> None:
     assert (len(twice.changed), len(twice.added), len(twice.removed)) == (0, 2, 1)
 
 
+def test_what_is_left_is_paired_by_its_words_when_one_row_alone_is_most_alike() -> None:
+    old = rows(("<p>where is my new card</p>", "a"), ("please close the account", "a"), ("one two three", "b"), ("nothing alike", "b"))
+    new = rows(
+        ("a row that is new", "a"),
+        ("please close the account &", "a"),
+        ("where is my new card", "a"),
+        ("one two four", "b"),
+        ("one two five", "b"),
+        file="cleaned.csv",
+    )
+    got = compare(Side("a", old), Side("b", new))
+    assert [(c.before.messages[0].content, c.after.messages[0].content, c.by) for c in got.changed] == [
+        ("<p>where is my new card</p>", "where is my new card", "words"),
+        ("please close the account", "please close the account &", "words"),
+    ]
+    assert (len(got.removed), len(got.added)) == (2, 3)
+
+
 def test_rows_that_moved_between_splits() -> None:
     both = rows(("x", "a"), ("y", "a"))
     got = compare(Side("a", both, ("train", "test")), Side("b", both[::-1], ("train", "train")))

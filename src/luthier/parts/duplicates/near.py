@@ -95,7 +95,9 @@ class NearFinder:
         fix = "raise `threshold` (`split.near` in a project), or use longer shingles (`size`)"
         if self.warn is None:
             raise UserError("rows must be told apart by what they say", got, where, fix)
-        self.warn(f"{got} ({where}): only {MOST_PAIRS:,} of their pairs were compared, so near copies among them may have been missed; {fix}")
+        self.warn(
+            f"{got} ({where}): only {MOST_PAIRS:,} of their pairs were compared, so near copies among them may have been missed; {fix}"
+        )
 
     def likeness(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """float64 [p]: the true Jaccard of each pair; 0 for rows of different sides."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from luthier.core.errors import UserError
 from luthier.core.files import fsync_path, writing
@@ -96,9 +96,18 @@ def changes_beside(path: Path) -> Path:
     return path.with_name(path.stem + CHANGES)
 
 
-def undo_file(path: Path, out: Path) -> int:
-    """Make the rows of the input again from a cleaned file and the changes beside it; returns how many. Rows that could not be
-    read are not among them. Raises UserError when the changes are missing or belong to another file."""
+class Undone(NamedTuple):
+    """Rows that were made again, and rows that could not be read in the input and so are not among them."""
+
+    rows: int
+    unreadable: int
+
+
+def undo_file(path: Path, out: Path) -> Undone:
+    """Make the rows of the input again from a cleaned file and the changes beside it.
+
+    Raises UserError when the changes are missing or belong to another file.
+    """
     changes = changes_beside(path)
     if not changes.is_file():
         raise UserError("the changes must lie beside the cleaned file", str(changes), "--undo")
@@ -116,15 +125,15 @@ def undo_file(path: Path, out: Path) -> int:
         raise UserError("the changes must belong to the file beside them", f"row {max([*edits, *removed])} of {total}", str(changes))
     left = iter(kept)
     with Output.at(out, path, changes=False) as output:
-        n = 0
+        done = Undone(0, 0)
         for row in range(total):
             fields = removed[row] if row in removed else next(left)
             for body in reversed(edits.get(row, [])):
                 _put_back(fields, body, str(changes))
             if fields:
                 output.row(fields, f"row {row + 1}")
-                n += 1
-    return n
+            done = Undone(done.rows + bool(fields), done.unreadable + (not fields))
+    return done
 
 
 def _put_back(fields: Any, body: dict[str, Any], where: str) -> None:

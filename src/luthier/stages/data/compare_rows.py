@@ -1,11 +1,13 @@
 """Two data sets side by side: rows that came, went, or say something else, and how labels, lengths and findings moved.
 
 One decision: a row is the same when it says the same (its content id); what is left is paired by the given id, then by the prompt,
-then by its place in a file of one name, and such a pair is a change with its fields. Copies are counted, not merged.
+then by its place in a file of one name, then by its words, and such a pair is a change with its fields. Copies are counted, not
+merged.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +19,9 @@ from luthier.parts.duplicates.text import exact_text
 from luthier.stages.data.reading import Inspector
 
 PERCENTILES = (50, 90, 99, 100)
+_WORD = re.compile(r"\w+")
+_ALIKE = 0.5  # Jaccard of the words from which two rows may be one row that was changed
+_COMMON = 50  # a word in more rows than this tells none of them
 _NOT_COMPARED = {"source", "id", "key", "kind"}
 
 
@@ -79,6 +84,8 @@ def compare(a: Side, b: Side) -> Comparison:
     for by in ("given id", "prompt", "place"):
         old, new, pairs = _paired(old, new, by)
         changed += pairs
+    old, new, pairs = _paired_by_words(old, new)
+    changed += pairs
     return Comparison(same, tuple(new), tuple(old), tuple(changed), tuple(moved))
 
 
@@ -92,8 +99,45 @@ def _paired(old: list[Any], new: list[Any], by: str) -> tuple[list[Any], list[An
         for n, row in zip(names_old, old, strict=True)
         if n in once and type(row) is type(after[n])
     ]
+    return _left(old, new, pairs)
+
+
+def _left(old: list[Any], new: list[Any], pairs: list[RowChange]) -> tuple[list[Any], list[Any], list[RowChange]]:
     gone = {id(p.before) for p in pairs} | {id(p.after) for p in pairs}
     return [r for r in old if id(r) not in gone], [r for r in new if id(r) not in gone], pairs
+
+
+def _paired_by_words(old: list[Any], new: list[Any]) -> tuple[list[Any], list[Any], list[RowChange]]:
+    """Rows of which each is the one most alike to the other, and what is left of either. Rows that are equally alike pair nobody."""
+    words_old, words_new = ([_words_of(r) for r in rows] for rows in (old, new))
+    to_new, to_old = _most_alike(words_old, words_new), _most_alike(words_new, words_old)
+    pairs = [
+        RowChange(old[i], new[j], "words", tuple(_fields(old[i], new[j])))
+        for i, j in to_new.items()
+        if to_old.get(j) == i and type(old[i]) is type(new[j])
+    ]
+    return _left(old, new, pairs)
+
+
+def _words_of(row: Any) -> set[str]:
+    """The different words of a row's texts; a label is none."""
+    texts = [text for _, text in texts_of(row)]
+    return set(_WORD.findall(" ".join(texts[:-1] if getattr(row, "label", None) is not None else texts).lower()))
+
+
+def _most_alike(rows: list[set[str]], others: list[set[str]]) -> dict[int, int]:
+    """For each row that has one, the row of `others` that shares the most of its words (Jaccard), when no other shares as much."""
+    having: dict[str, list[int]] = defaultdict(list)
+    for j, words in enumerate(others):
+        for word in words:
+            having[word].append(j)
+    found = {}
+    for i, words in enumerate(rows):
+        near = {j for word in words if len(having.get(word, ())) <= _COMMON for j in having.get(word, ())}
+        alike = sorted(((len(words & others[j]) / len(words | others[j]), j) for j in near), reverse=True)[:2]
+        if alike and alike[0][0] >= _ALIKE and (len(alike) == 1 or alike[0][0] > alike[1][0]):
+            found[i] = alike[0][1]
+    return found
 
 
 def _name(row: Any, by: str) -> Hashable:

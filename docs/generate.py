@@ -259,12 +259,14 @@ def documents() -> dict[str, type[pydantic.BaseModel]]:
     """The classes of the `--json` documents by their `kind`."""
     from luthier.cli import documents as module
     from luthier.pipeline.doctor.document import DoctorDocument
+    from luthier.report.data_model import DataReport
     from luthier.stages.data.check_document import DataCheck
     from luthier.stages.data.duplicates import DataDuplicates
     from luthier.stages.data.label_errors import DataLabels
 
     own = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, module.Document) and "kind" in c.model_fields]
-    return {str(c.model_fields["kind"].default): c for c in (*own, DataCheck, DataDuplicates, DataLabels, DoctorDocument)}
+    others = (DataCheck, DataDuplicates, DataLabels, DataReport, DoctorDocument)
+    return {str(c.model_fields["kind"].default): c for c in (*own, *others)}
 
 
 def documents_page() -> str:

@@ -9,6 +9,7 @@ import typer
 
 from luthier.cli import clean_verbs
 from luthier.cli.data_pii import AlsoOption, Redact, Style, StyleOption
+from luthier.cli.data_report import report
 from luthier.cli.duplicates_verb import duplicates
 from luthier.cli.labels_verb import labels
 from luthier.cli.options import DEFAULT, File, Json, Overrides
@@ -20,6 +21,7 @@ app.command("duplicates", context_settings={"ignore_unknown_options": True})(dup
 app.command("labels", context_settings={"ignore_unknown_options": True})(labels)
 app.command("review", context_settings={"ignore_unknown_options": True})(review)
 app.command("clean", context_settings={"ignore_unknown_options": True})(clean_verbs.clean)
+app.command("report", context_settings={"ignore_unknown_options": True})(report)
 app.command("why")(clean_verbs.why)
 app.command("diff")(clean_verbs.diff)
 app.command("freeze")(clean_verbs.freeze)

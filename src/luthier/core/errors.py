@@ -53,6 +53,12 @@ class CorruptArtifact(MachineError):
     """Stored bytes differ from their record. The message names the file and how to rebuild it."""
 
 
+class Interrupted(MachineError):
+    """Ctrl-C was pressed and everything needed to go on is saved."""
+
+    exit_code = 130
+
+
 class LeaseHeld(MachineError):
     """Another process is building the same key. The message says who, since when, and how to wait."""
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from luthier.core import record as records_on_disk
-from luthier.core.errors import CorruptArtifact, MachineError, from_os_error
+from luthier.core.errors import CorruptArtifact, Interrupted, MachineError, from_os_error
 from luthier.core.events import Event, Metric, Note, Observer, StageFinished, StageStarted, ignore
 from luthier.core.execution import Execution
 from luthier.core.files import (
@@ -36,12 +36,6 @@ from luthier.core.stage import Artifact, Built, Stage
 
 T = TypeVar("T", bound=Artifact)
 GONE = ".gone-"
-
-
-class Interrupted(MachineError):
-    """Ctrl-C was pressed and everything needed to go on is saved."""
-
-    exit_code = 130
 
 
 @dataclasses.dataclass

@@ -14,12 +14,11 @@ from typing import Any
 
 import yaml
 
-from luthier.core.errors import LeaseHeld, LuthierError, from_os_error
+from luthier.core.errors import Interrupted, LeaseHeld, LuthierError, from_os_error
 from luthier.core.events import Event, Metric, Note, Observer, Progress, StageFinished
 from luthier.core.files import append_bytes, write_atomic
 from luthier.core.lease import acquire
 from luthier.core.stage import Built
-from luthier.core.store import Interrupted
 from luthier.pipeline.workspace import Workspace
 from luthier.report.files import read_report
 from luthier.report.model import RunReport

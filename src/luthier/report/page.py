@@ -39,13 +39,13 @@ SIGNS = {"better": "▲", "not proven": "◆", "worse": "▼"}
 
 def render_page(report: RunReport) -> str:
     """The whole page as text. Raises MachineError when a library of the `report` extra is missing."""
-    _require("altair", "vl_convert", "jinja2")
+    require("altair", "vl_convert", "jinja2")
     from markupsafe import Markup
 
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8") + dark_charts()
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             r=report,
@@ -118,13 +118,15 @@ def dark_charts() -> str:
     return f"\n@media screen and (prefers-color-scheme:dark){{{rules}}}\n"
 
 
-def _require(*modules: str) -> None:
+def require(*modules: str) -> None:
+    """Raises MachineError for a library of the `report` extra that is not there."""
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         raise MachineError(f"the report needs {', '.join(missing)}: pip install 'luthier[report]'")
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates' environment: every value is escaped, an unknown name is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     env = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

@@ -72,7 +72,7 @@ def curve_chart(curves: Sequence[CurvePoint], name: str, best_step: int | None, 
             scale=alt.Scale(domain=[0, last]),
             axis=alt.Axis(tickMinStep=1, tickCount=width // 80, grid=False),
         ),
-        y=alt.Y("value:Q", title=_short(name, 60), scale=alt.Scale(zero=False)),
+        y=alt.Y("value:Q", title=short(name, 60), scale=alt.Scale(zero=False)),
         color=colour,
         strokeDash=alt.StrokeDash(
             "split:N", scale=alt.Scale(domain=splits, range=[[1, 0] if s == "train" else [6, 2] for s in splits]), legend=None
@@ -85,7 +85,7 @@ def curve_chart(curves: Sequence[CurvePoint], name: str, best_step: int | None, 
     if best_step is not None:
         layers += _marked(best_step, f"best step {best_step}", "text", left=best_step < last / 2)
     said = "; ".join(_ends(rows, s) for s in splits) + (f"; the best step was {best_step}" if best_step is not None else "")
-    return _svg(alt.layer(*layers).properties(width=width, height=210), f"curve-{name}-{width}", f"{_short(name, 60)} by step", said)
+    return _svg(alt.layer(*layers).properties(width=width, height=210), f"curve-{name}-{width}", f"{short(name, 60)} by step", said)
 
 
 def _ends(rows: list[dict[str, Any]], split: str) -> str:
@@ -102,7 +102,7 @@ def candidate_chart(candidates: Sequence[Candidate], metric: str, unit: Unit, wi
         if metric in c.metrics:
             e = c.metrics[metric]
             kind = "tuned" if c.role == "tuned" else "baseline"
-            name = _short(c.name, width // 12) + (", chosen" if c.chosen and c.split == "validation" else "")
+            name = short(c.name, width // 12) + (", chosen" if c.chosen and c.split == "validation" else "")
             row = {"row": i, "split": c.split, "kind": kind, "text": f"{name}: {numbers.estimate(e, unit)}"}
             rows.append({**row, "value": scale * e.value, "low": scale * e.low, "high": scale * e.high})
     if not rows:
@@ -110,7 +110,7 @@ def candidate_chart(candidates: Sequence[Candidate], metric: str, unit: Unit, wi
     colour = alt.Color("kind:N", scale=alt.Scale(domain=["baseline", "tuned"], range=[INK["muted"], INK["blue"]]), legend=None)
     base = alt.Chart(alt.Data(values=rows)).encode(y=alt.Y("row:N", title=None, axis=None), color=colour)
     x = alt.X(
-        "low:Q", title=_short(metric, 60) + (", %" if unit == "share" else ""), scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6)
+        "low:Q", title=short(metric, 60) + (", %" if unit == "share" else ""), scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6)
     )
     shape = alt.Shape("kind:N", scale=alt.Scale(domain=["baseline", "tuned"], range=["circle", "diamond"]), legend=None)
     span = base.mark_rule(strokeWidth=3, opacity=0.55, yOffset=9).encode(x=x, x2="high:Q")
@@ -122,11 +122,11 @@ def candidate_chart(candidates: Sequence[Candidate], metric: str, unit: Unit, wi
         for s in splits
     ]
     said = "; ".join(f"{r['text']} on {r['split']} rows" for r in rows)
-    return _svg(alt.vconcat(*panels).resolve_scale(x="shared"), f"candidates-{width}", f"{_short(metric, 60)} of every candidate", said)
+    return _svg(alt.vconcat(*panels).resolve_scale(x="shared"), f"candidates-{width}", f"{short(metric, 60)} of every candidate", said)
 
 
-def length_chart(bins: Sequence[Bin], max_length: int | None, width: int = WIDTH) -> str:
-    """Rows by length in tokens, with the longest length that is kept. Empty text without bins."""
+def length_chart(bins: Sequence[Bin], max_length: int | None, width: int = WIDTH, unit: str = "tokens in a row") -> str:
+    """Rows by length in `unit`, with the longest length that is kept. Empty text without bins."""
     import altair as alt
 
     if not bins:
@@ -135,12 +135,27 @@ def length_chart(bins: Sequence[Bin], max_length: int | None, width: int = WIDTH
     bars = alt.Chart(rows).mark_bar(color=INK["blue"], binSpacing=1, opacity=0.85)
     reach = max([b.high for b in bins] + ([max_length] if max_length else []))
     scale = alt.Scale(domain=[min(b.low for b in bins), reach], nice=False)
-    x = alt.X("low:Q", bin="binned", title="tokens in a row", scale=scale, axis=alt.Axis(grid=False, tickCount=width // 64))
+    x = alt.X("low:Q", bin="binned", title=unit, scale=scale, axis=alt.Axis(grid=False, tickCount=width // 64))
     layers: list[Any] = [bars.encode(x=x, x2="high:Q", y=alt.Y("rows:Q", title="rows", axis=alt.Axis(tickMinStep=1)))]
     if max_length is not None:
         layers += _marked(max_length, f"longest kept whole: {max_length}", "red", left=max_length < reach / 2)
-    said = f"{sum(b.num_rows for b in bins)} rows between {bins[0].low} and {bins[-1].high} tokens"
-    return _svg(alt.layer(*layers).properties(width=width, height=170), f"lengths-{width}", "Row lengths in tokens", said)
+    said = f"{sum(b.num_rows for b in bins)} rows between {bins[0].low} and {bins[-1].high} {unit}"
+    return _svg(alt.layer(*layers).properties(width=width, height=170), f"lengths-{unit}-{width}", f"Rows by {unit}", said)
+
+
+def bar_chart(counts: Sequence[tuple[str, int]], name: str, unit: str, width: int = WIDTH) -> str:
+    """One bar for each name, in the given order, with its number. Empty text when there is none."""
+    import altair as alt
+
+    if not counts:
+        return ""
+    rows = [{"row": i, "n": n, "text": f"{short(label, width // 12)}: {n:,}"} for i, (label, n) in enumerate(counts)]
+    y = alt.Y("row:O", title=None, axis=None)
+    x = alt.X("n:Q", title=unit, axis=alt.Axis(tickMinStep=1, tickCount=6))
+    bars = alt.Chart(alt.Data(values=rows)).mark_bar(height=9, yOffset=9, color=INK["blue"]).encode(y=y, x=x)
+    text = alt.Chart(alt.Data(values=rows)).mark_text(align="left", dy=-6, color=INK["text"]).encode(y=y, x=alt.value(0), text="text:N")
+    said = "; ".join(str(row["text"]) for row in rows)
+    return _svg(alt.layer(bars, text).properties(width=width, height=alt.Step(34)), f"{name}-{width}", f"{unit} by {name}", said)
 
 
 def _marked(at: float, text: str, ink: str, left: bool) -> list[Any]:
@@ -163,7 +178,7 @@ def ledger_chart(steps: Sequence[LedgerStep], width: int = WIDTH) -> str:
         counts = dict(zip(FATES, (s.kept, s.changed, s.set_aside, s.dropped), strict=True))
         rows += [{"step": i, "fate": fate, "rows": n, "order": j} for j, (fate, n) in enumerate(counts.items())]
         moved = ", ".join(f"{n:,} {fate}" for fate, n in counts.items() if n and fate != "kept")
-        notes.append({"step": i, "text": f"{_short(s.step, 24)}: {moved or f'all {s.reached:,} kept'}"})
+        notes.append({"step": i, "text": f"{short(s.step, 24)}: {moved or f'all {s.reached:,} kept'}"})
     y = alt.Y("step:N", title=None, axis=None)
     domain, inks = list(FATES), [INK[c] for c in FATES.values()]
     colour = alt.Color("fate:N", scale=alt.Scale(domain=domain, range=inks), legend=alt.Legend(title=None, orient="top"))
@@ -178,7 +193,7 @@ def confusion_chart(confusion: Confusion) -> str:
     """Wanted class by given answer: right cells blue, wrong ones orange, stronger with the share of the row."""
     import altair as alt
 
-    labels = [_short(x, 40) for x in _distinct(confusion.labels)]
+    labels = [short(x, 40) for x in _distinct(confusion.labels)]
     small, rows = len(labels) > 30, []
     for i, counts in enumerate(confusion.counts):
         for j, n in enumerate(counts):
@@ -213,13 +228,13 @@ def _distinct(labels: Sequence[str]) -> list[str]:
     seen: dict[str, int] = {}
     out = []
     for label in labels:
-        short = _short(label, 40)
-        seen[short] = seen.get(short, 0) + 1
-        out.append(label if seen[short] == 1 else f"{seen[short]} {label}")
+        name = short(label, 40)
+        seen[name] = seen.get(name, 0) + 1
+        out.append(label if seen[name] == 1 else f"{seen[name]} {label}")
     return out
 
 
-def _short(text: str, limit: int) -> str:
+def short(text: str, limit: int) -> str:
     """One line of at most `limit` characters, without those that XML does not allow."""
     flat = " ".join(_NOT_XML.sub("\ufffd", text).split())
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"

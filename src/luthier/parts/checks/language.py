@@ -36,8 +36,7 @@ class Language(TextCheck):
         part = text[:_MAX_JUDGED]
         identifier = _identifier()
         self._check_codes(identifier.labels)
-        letters = "".join(c for c in part if c.isalpha())
-        if len(letters.encode("utf-8", "surrogatepass")) < self.min_letters:
+        if not _enough(part, self.min_letters):
             return PASS
         found, probability = identifier.classify(part)
         if found in (*self.languages, _NO_LANGUAGE) or probability < self.sure:
@@ -48,6 +47,23 @@ class Language(TextCheck):
         for code in self.languages:
             if code not in known:
                 raise UserError("languages must be codes that the identifier knows", repr(code), "languages", did_you_mean(code, known))
+
+
+def language_of(text: str, sure: float = 0.8, min_letters: int = 20) -> str | None:
+    """The language of a text as an ISO 639 code; None for one of few letters, of no language, or that could be several.
+
+    Raises MachineError without py3langid.
+    """
+    part = text[:_MAX_JUDGED]
+    if not _enough(part, min_letters):
+        return None
+    found, probability = _identifier().classify(part)
+    return None if found == _NO_LANGUAGE or probability < sure else str(found)
+
+
+def _enough(text: str, min_letters: int) -> bool:
+    """Whether a text has enough letters, counted by their UTF-8 bytes, to be judged."""
+    return len("".join(c for c in text if c.isalpha()).encode("utf-8", "surrogatepass")) >= min_letters
 
 
 @functools.cache

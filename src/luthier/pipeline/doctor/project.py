@@ -13,10 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from luthier.core.errors import AnswerIsNo, UserError
+from luthier.core.errors import AnswerIsNo, Interrupted, UserError
 from luthier.core.events import Note, Progress
 from luthier.core.stage import Stage
-from luthier.core.store import Interrupted
 from luthier.pipeline.doctor.document import ProjectProofs, ProofLine, SamplePiece
 from luthier.pipeline.doctor.proof import Finding, Proof, find_proofs
 from luthier.pipeline.doctor.subject import StoredRow, Subject, untrained

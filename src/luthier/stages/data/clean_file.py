@@ -12,10 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from luthier.core.errors import UserError
+from luthier.core.errors import Interrupted, UserError
 from luthier.core.events import Note, Observer, Progress, ignore
 from luthier.core.records import Record
-from luthier.core.store import Interrupted
 from luthier.parts.repairs.contract import Repair
 from luthier.parts.sources.mapping import Mapping, shown_mapping
 from luthier.parts.sources.mapping_base import PLAIN

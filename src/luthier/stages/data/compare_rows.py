@@ -173,6 +173,11 @@ def shift(a: dict[str, int], b: dict[str, int]) -> float:
 
 def lengths(rows: Sequence[Any]) -> dict[str, dict[str, float]]:
     """Characters of prompts and answers (of texts, for raw text): mean and percentiles, by the nearest-rank rule."""
+    return {name: described(sorted(sizes)) for name, sizes in columns_of(rows).items()}
+
+
+def columns_of(rows: Sequence[Any]) -> dict[str, list[int]]:
+    """The characters of every prompt and answer, or text."""
     columns: dict[str, list[int]] = {}
     for row in rows:
         if isinstance(row, Example):
@@ -180,10 +185,11 @@ def lengths(rows: Sequence[Any]) -> dict[str, dict[str, float]]:
             columns.setdefault("answer", []).append(len(row.reference))
         else:
             columns.setdefault("text", []).append(sum(len(t) for _, t in texts_of(row)))
-    return {name: _described(sorted(sizes)) for name, sizes in columns.items()}
+    return columns
 
 
-def _described(sizes: list[int]) -> dict[str, float]:
+def described(sizes: list[int]) -> dict[str, float]:
+    """Mean and percentiles of sorted sizes."""
     ranks = {str(p): float(sizes[max(0, -(-p * len(sizes) // 100) - 1)]) for p in PERCENTILES}
     return {"mean": round(sum(sizes) / len(sizes), 1), **ranks}
 

@@ -56,7 +56,7 @@ def test_what_a_file_holds(file: Path) -> None:
     assert got.languages == {"en": 7, "de": 1}
     assert got.labels == {"account": 3, "card": 3, "transfer": 2}
     assert {f.check: f.num for f in got.findings} == {
-        "html_residue": 1, "mojibake": 1, "personal_data": 1, "reading": 1, "near_duplicates": 0, "language": 0, "duplicates": 2,
+        "html_residue": 1, "mojibake": 1, "personal_data": 1, "reading": 1, "near_duplicates": 0, "language": 0,
     }  # fmt: skip
     assert [c.name for c in got.lengths] == ["prompt", "answer"]
     assert sum(b.num_rows for b in got.lengths[0].histogram) == 8

@@ -173,6 +173,8 @@ def _judge_languages(languages: Counter[str], findings: FindingList) -> None:
 
 def _findings(found: FindingList, typed: str, mapping: str | None) -> Iterator[DataFinding]:
     for check, num in found.counts.most_common():
+        if check == "duplicates" and "near_duplicates" in found.counts:
+            continue  # the same rows, told once
         places = tuple((f.at, f.reason) for f in found.shown if f.check == check)[:PLACES]
         whole = all(at == WHOLE_FILE for at, _ in places)
         yield DataFinding(check=check.partition(":")[0], num=0 if whole else num, places=places, fix=fix_for(check, typed, mapping))

@@ -31,6 +31,7 @@ from label_errors import label_errors  # noqa: E402
 from memory_grid import memory_grid  # noqa: E402
 from mutated import mutated_inputs  # noqa: E402
 from pii import pii  # noqa: E402
+from poisoning import poisoning  # noqa: E402
 
 from toy_project import command, environment, make_learner, write_toy  # noqa: E402
 
@@ -137,6 +138,7 @@ TRIALS: dict[str, tuple[Callable[[int, int], Result], int]] = {
     "memory-grid": (memory_grid, 36),
     "pii": (pii, 5000),
     "label-errors": (label_errors, 20_000),
+    "poisoning": (poisoning, 2),
 }
 
 

@@ -1,7 +1,7 @@
 """Instructions to the model hidden in data: "ignore previous instructions" and its relatives, in any disguise of case and spacing.
 
 One decision: these are phrases, not proof: a security text quotes them, and a paraphrase escapes them; so the check names what
-it saw and never says more.
+it saw, and the statistical scan for planted triggers (`poisoning`) stands beside it.
 Source: OWASP Top 10 for LLM applications 2025, LLM01; the phrase families of published jailbreak collections.
 """
 

@@ -212,6 +212,17 @@ def test_a_terminal_killed_in_the_middle_goes_on_where_it_was(file: Path) -> Non
     assert told(queue) == [("line 1", "accept", {}), ("line 2", "reject", {}), ("line 3", "accept", {})]
 
 
+def test_a_closed_terminal_ends_the_review(file: Path) -> None:
+    """Without it the process would read the end of its input for ever."""
+    review = Terminal(file.parent, file.name, "--map", MAP, "--check", "conflicts", "--reviewer", "anna")
+    review.until("0 of 4 decided")
+    review.press("a")
+    review.until("1 of 4 decided")
+    os.close(review.master)
+    assert review.process.wait(timeout=60) in (129, -signal.SIGHUP)
+    assert told(queue_of(file)) == [("line 1", "accept", {})]
+
+
 def call(*args: str) -> Result:
     return CliRunner().invoke(app, ["data", "review", *args], env={"COLUMNS": "200", "NO_COLOR": "1"})
 

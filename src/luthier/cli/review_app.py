@@ -6,6 +6,8 @@ the next row appears, so closing or killing the terminal loses nothing.
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import ClassVar
 
 from rich.text import Text
@@ -20,6 +22,8 @@ from luthier.core.errors import UserError
 from luthier.stages.data.review_session import ReviewSession, Steps, editable_texts, edited, relabelled, suggestion_of
 from luthier.stages.data.show import visible
 
+HUNG_UP = 129
+"""Exit code of a process that ended with its terminal (128 + SIGHUP)."""
 NOTHING_LEFT = "Nothing is left to decide in this session. u takes the last decision back, q leaves."
 
 
@@ -131,8 +135,15 @@ class ReviewApp(App[None]):
         yield Footer()
 
     def on_mount(self) -> None:
-        """Show the first item."""
+        """Show the first item, and watch that somebody can see it."""
         self.draw()
+        if not self.is_headless:
+            self.set_interval(2.0, self._end_without_terminal)
+
+    def _end_without_terminal(self) -> None:
+        """A terminal that was closed reads as an endless end of input: the process ends, as a hang-up would end it."""
+        if not os.isatty(sys.__stdin__.fileno() if sys.__stdin__ else 0):
+            os._exit(HUNG_UP)
 
     def draw(self) -> None:
         """The current item, or that nothing is left."""

@@ -27,6 +27,7 @@ from luthier.report.sections import (
     LineageStep,
     Machine,
     Reason,
+    ReliabilityPoint,
     SourceFile,
     Split,
     SplitCount,
@@ -149,6 +150,12 @@ def evaluation(rows: list[Answer]) -> Evaluation:
         metrics=(accuracy, f1, loss),
         classes=class_rows(rows, counts),
         confusion=Confusion(labels=LABELS, counts=counts),
+        reliability=tuple(
+            ReliabilityPoint(model=m, low=0.1 * k, high=0.1 * (k + 1), num_rows=40, confidence=0.1 * k + 0.05, right=share)
+            for m, off in (("baseline", 0.2), ("tuned", 0.05))
+            for k in (5, 7, 9)
+            for share in (Estimate(value=0.1 * k - off, low=0.1 * k - off - 0.1, high=0.1 * k - off + 0.09, n=40),)
+        ),
         pairs=Pairs(both_right=len(both), gained=len(gained), lost=len(lost), both_wrong=n - len(both) - len(gained) - len(lost)),
         errors=tuple(wrong[:20]),
         gained=tuple(gained[:5]),

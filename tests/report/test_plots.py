@@ -35,7 +35,7 @@ def parsed(svg: str):
 @pytest.mark.parametrize("width", [plots.WIDTH, plots.NARROW])
 def test_all_charts_of_a_rich_report(rich: RunReport, width: int) -> None:
     drawn = charts(rich, width)
-    assert list(drawn) == ["effect", "candidates", "lengths", "ledger", "curve loss", "curve accuracy"]
+    assert list(drawn) == ["effect", "candidates", "lengths", "ledger", "reliability", "curve loss", "curve accuracy"]
     for svg in drawn.values():
         parsed(svg)
         assert float(ElementTree.fromstring(svg).attrib["width"]) >= width

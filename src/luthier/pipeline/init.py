@@ -17,7 +17,7 @@ TEMPLATE = """\
 name: {name}
 
 objective:
-  task: {task}                # classify, multi_label, regression, extract, answer, chat, rewrite, summarise, translate
+  task: {task}                # classify, multi_label, regression, extract, answer, chat, rewrite, summarise, translate, code, sql
   goal: Say here what the model is for, in one sentence.
   # metric: accuracy          # the number that decides; a task has a sensible default
   # affected: [who the answers touch]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 from luthier.core.stage import Built
 from luthier.parts.scorers.summary import ClassFigures
 from luthier.pipeline.workspace import Workspace
 from luthier.report.model import Answer, ClassRow, Evaluation, MetricRow, Pairs
-from luthier.report.sections import Candidate, Confusion, Estimate
+from luthier.report.sections import Candidate, Confusion, Estimate, ReliabilityPoint
 from luthier.stages.evaluate.judge import compare, paired
 
 SHOWN = 12
@@ -44,6 +44,7 @@ def evaluation_of(workspace: Workspace, built: Artifacts) -> Evaluation:
         metrics=_metrics(workspace, built),
         classes=_classes(tuned_json, base_json),
         confusion=_confusion(tuned_json),
+        reliability=(*_reliability("baseline", base_json), *_reliability("tuned", tuned_json)),
         pairs=_pairs(right) if metric.measure == "binary" else None,
         errors=tuple(wrong_first[:25]),
         gained=_where(answers, right, lambda t, b: t > b),
@@ -120,6 +121,23 @@ def _share(value: float, n: int) -> Estimate:
 
     e = wilson(round(value * n), n)
     return Estimate(value=e.value, low=e.low, high=e.high, n=e.n)
+
+
+def _reliability(model: Literal["baseline", "tuned"], scores: dict[str, Any]) -> tuple[ReliabilityPoint, ...]:
+    """The points of `ece`, or of the first metric that has some."""
+    found = scores.get("reliability", {})  # an evaluation kept by an earlier version has none
+    bins = found.get("ece") or next(iter(found.values()), [])
+    return tuple(
+        ReliabilityPoint(
+            model=model,
+            low=b["low"],
+            high=b["high"],
+            num_rows=b["num_rows"],
+            confidence=b["confidence"],
+            right=Estimate(value=b["right"], low=b["right_low"], high=b["right_high"], n=b["num_rows"]),
+        )
+        for b in bins
+    )
 
 
 def _confusion(tuned: dict[str, Any]) -> Confusion | None:

@@ -12,7 +12,20 @@ from typing import Literal
 import pydantic
 from pydantic import Field
 
-from luthier.report.sections import Candidate, Confusion, Cost, Data, Estimate, Lengths, LineageStep, Machine, Part, Training, Unit
+from luthier.report.sections import (
+    Candidate,
+    Confusion,
+    Cost,
+    Data,
+    Estimate,
+    Lengths,
+    LineageStep,
+    Machine,
+    Part,
+    ReliabilityPoint,
+    Training,
+    Unit,
+)
 
 Decision = Literal["better", "not proven", "worse"]
 
@@ -133,6 +146,7 @@ class Evaluation(Part):
     metrics: tuple[MetricRow, ...] = ()
     classes: tuple[ClassRow, ...] = ()
     confusion: Confusion | None = None
+    reliability: tuple[ReliabilityPoint, ...] = Field(default=(), description="the points of a reliability plot, where `ece` is a metric")
     pairs: Pairs | None = None
     errors: tuple[Answer, ...] = Field(default=(), description="the worst first: the tuned model wrong and sure")
     gained: tuple[Answer, ...] = ()

@@ -17,6 +17,7 @@ from luthier.core.errors import MachineError
 from luthier.report import numbers, plots
 from luthier.report.csvfile import errors_csv
 from luthier.report.model import Evaluation, RunReport
+from luthier.report.reliability_plot import reliability_chart
 from luthier.report.sections import SplitCount
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def charts(report: RunReport, width: int) -> dict[str, str]:
         "candidates": plots.candidate_chart(report.candidates, goal.metric, goal.unit, width),
         "lengths": plots.length_chart(lengths.histogram, lengths.max_length, width) if lengths else "",
         "ledger": plots.ledger_chart(report.data.ledger, width),
+        "reliability": reliability_chart(report.evaluation.reliability, width),
     }
     for name in curve_names(report):
         assert report.training is not None

@@ -51,7 +51,7 @@ def effect_chart(effect: float, interval: tuple[float, float], points: bool, wid
     dot = base.mark_point(color=INK["blue"], filled=True, size=130, opacity=1).encode(x="mid:Q")
     zero = base.mark_rule(color=INK["text"], strokeDash=[4, 3], strokeWidth=1.5).encode(x="zero:Q")
     said = f"The gain is {mid:.3g}, its interval {low:.3g} to {high:.3g}; the dashed line is no difference."
-    return _svg(alt.layer(zero, span, dot).properties(width=width, height=34), f"effect-{width}", "Effect against zero", said)
+    return svg_of(alt.layer(zero, span, dot).properties(width=width, height=34), f"effect-{width}", "Effect against zero", said)
 
 
 def curve_chart(curves: Sequence[CurvePoint], name: str, best_step: int | None, width: int = WIDTH) -> str:
@@ -85,7 +85,7 @@ def curve_chart(curves: Sequence[CurvePoint], name: str, best_step: int | None, 
     if best_step is not None:
         layers += _marked(best_step, f"best step {best_step}", "text", left=best_step < last / 2)
     said = "; ".join(_ends(rows, s) for s in splits) + (f"; the best step was {best_step}" if best_step is not None else "")
-    return _svg(alt.layer(*layers).properties(width=width, height=210), f"curve-{name}-{width}", f"{short(name, 60)} by step", said)
+    return svg_of(alt.layer(*layers).properties(width=width, height=210), f"curve-{name}-{width}", f"{short(name, 60)} by step", said)
 
 
 def _ends(rows: list[dict[str, Any]], split: str) -> str:
@@ -122,7 +122,7 @@ def candidate_chart(candidates: Sequence[Candidate], metric: str, unit: Unit, wi
         for s in splits
     ]
     said = "; ".join(f"{r['text']} on {r['split']} rows" for r in rows)
-    return _svg(alt.vconcat(*panels).resolve_scale(x="shared"), f"candidates-{width}", f"{short(metric, 60)} of every candidate", said)
+    return svg_of(alt.vconcat(*panels).resolve_scale(x="shared"), f"candidates-{width}", f"{short(metric, 60)} of every candidate", said)
 
 
 def length_chart(bins: Sequence[Bin], max_length: int | None, width: int = WIDTH, unit: str = "tokens in a row") -> str:
@@ -140,7 +140,7 @@ def length_chart(bins: Sequence[Bin], max_length: int | None, width: int = WIDTH
     if max_length is not None:
         layers += _marked(max_length, f"longest kept whole: {max_length}", "red", left=max_length < reach / 2)
     said = f"{sum(b.num_rows for b in bins)} rows between {bins[0].low} and {bins[-1].high} {unit}"
-    return _svg(alt.layer(*layers).properties(width=width, height=170), f"lengths-{unit}-{width}", f"Rows by {unit}", said)
+    return svg_of(alt.layer(*layers).properties(width=width, height=170), f"lengths-{unit}-{width}", f"Rows by {unit}", said)
 
 
 def bar_chart(counts: Sequence[tuple[str, int]], name: str, unit: str, width: int = WIDTH) -> str:
@@ -155,7 +155,7 @@ def bar_chart(counts: Sequence[tuple[str, int]], name: str, unit: str, width: in
     bars = alt.Chart(alt.Data(values=rows)).mark_bar(height=9, yOffset=9, color=INK["blue"]).encode(y=y, x=x)
     text = alt.Chart(alt.Data(values=rows)).mark_text(align="left", dy=-6, color=INK["text"]).encode(y=y, x=alt.value(0), text="text:N")
     said = "; ".join(str(row["text"]) for row in rows)
-    return _svg(alt.layer(bars, text).properties(width=width, height=alt.Step(34)), f"{name}-{width}", f"{unit} by {name}", said)
+    return svg_of(alt.layer(bars, text).properties(width=width, height=alt.Step(34)), f"{name}-{width}", f"{unit} by {name}", said)
 
 
 def _marked(at: float, text: str, ink: str, left: bool) -> list[Any]:
@@ -186,7 +186,7 @@ def ledger_chart(steps: Sequence[LedgerStep], width: int = WIDTH) -> str:
     bars = alt.Chart(alt.Data(values=rows)).mark_bar(height=9, yOffset=9).encode(y=y, x=x, color=colour, order="order:Q")
     text = alt.Chart(alt.Data(values=notes)).mark_text(align="left", dy=-6, color=INK["text"]).encode(y=y, x=alt.value(0), text="text:N")
     said = "; ".join(str(n["text"]) for n in notes)
-    return _svg(alt.layer(bars, text).properties(width=width, height=alt.Step(38)), f"ledger-{width}", "What became of the rows", said)
+    return svg_of(alt.layer(bars, text).properties(width=width, height=alt.Step(38)), f"ledger-{width}", "What became of the rows", said)
 
 
 def confusion_chart(confusion: Confusion) -> str:
@@ -220,7 +220,7 @@ def confusion_chart(confusion: Confusion) -> str:
     right = sum(confusion.counts[i][i] for i in range(len(labels)))
     said = f"{right} of {sum(map(sum, confusion.counts))} rows are on the diagonal (right)"
     chart = alt.layer(*layers).properties(width=alt.Step(cell), height=alt.Step(cell))
-    return _svg(chart, "confusion", "Wanted class by answer", said)
+    return svg_of(chart, "confusion", "Wanted class by answer", said)
 
 
 def _distinct(labels: Sequence[str]) -> list[str]:
@@ -246,7 +246,7 @@ def _scale(splits: list[str]) -> Any:
     return alt.Scale(domain=splits, range=[SPLIT_COLOURS.get(s, INK["green"]) for s in splits])
 
 
-def _svg(chart: Any, name: str, title: str, description: str) -> str:
+def svg_of(chart: Any, name: str, title: str, description: str) -> str:
     """Render, name and describe a chart; ids carry `name`, so that several charts fit in one page."""
     import vl_convert
 

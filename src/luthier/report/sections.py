@@ -169,6 +169,17 @@ class Candidate(Part):
     note: str = ""
 
 
+class ReliabilityPoint(Part):
+    """Sealed rows whose chosen label had a probability in (low, high]: the mean of it, and the share that was right."""
+
+    model: Literal["baseline", "tuned"]
+    low: float
+    high: float
+    num_rows: int
+    confidence: float
+    right: Estimate
+
+
 class Confusion(Part):
     """`counts[i][j]`: rows of class `labels[i]` that the tuned model answered with `labels[j]`.
 

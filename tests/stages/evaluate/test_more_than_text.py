@@ -52,6 +52,8 @@ def test_every_figure_can_be_computed_again_from_the_predictions(project: Path, 
     assert value["brier"] == pytest.approx(((p - truth) ** 2).sum(axis=1).mean(), abs=1e-4)
     assert value["log_loss"] == pytest.approx(-np.log(p[np.arange(len(p)), wanted]).mean(), abs=1e-4)
     assert scores["parts"]["ece"]["right"] == pytest.approx(value["accuracy"])
+    assert set(scores["reliability"]) == {"ece", "ece_scaled"}
+    assert sum(b["num_rows"] for b in scores["reliability"]["ece"]) == len(rows)
     surprise = sum(-r["reference_logprob"] for r in rows) / sum(r["reference_tokens"] for r in rows)
     assert value["perplexity"] == pytest.approx(math.exp(surprise))
     for row in rows:  # a label scored among the choices and as the row's own answer is one number

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from luthier.core.artifacts import Verdict
 from luthier.core.errors import UserError
 from luthier.core.records import Example, Message, Source
+from luthier.parts.scorers.calibration import Bin, reliability
 from luthier.parts.scorers.classification import LabelScorer
+from luthier.parts.scorers.ece import Ece
 from luthier.parts.scorers.scorer import Answer, Score, Scorer
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ class Summary:
     """rows: score by metric name for each row (None: unscored). estimates: figure with interval by metric name.
 
     confusion: rows wanted, columns named, last column `no class`, in the order of `classes`; empty without labels.
-    parts: further figures of a metric (precision and recall of entity_f1).
+    parts: further figures of a metric (precision and recall of entity_f1). reliability: by metric, the points of its plot.
     """
 
     rows: list[dict[str, float | None]]
@@ -46,6 +48,7 @@ class Summary:
     classes: tuple[ClassFigures, ...] = ()
     confusion: tuple[tuple[int, ...], ...] = ()
     parts: dict[str, dict[str, float]] = field(default_factory=dict)
+    reliability: dict[str, tuple[Bin, ...]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the rows as plain JSON values."""
@@ -54,6 +57,7 @@ class Summary:
             "classes": [asdict(c) for c in self.classes],
             "confusion": [list(row) for row in self.confusion],
             "parts": self.parts,
+            "reliability": {name: [asdict(b) for b in bins] for name, bins in self.reliability.items()},
         }
 
 
@@ -76,6 +80,7 @@ def evaluate(scorers: Sequence[Scorer], examples: Sequence[Example], outputs: Se
         classes=class_figures(labelled, scores[labelled.name]) if labelled else (),
         confusion=tuple(tuple(int(v) for v in row) for row in labelled.confusion(scores[labelled.name])) if labelled else (),
         parts={s.name: found for s in scorers if (found := _parts(s, scores[s.name]))},
+        reliability={s.name: reliability(scores[s.name], s.bins) for s in scorers if isinstance(s, Ece)},
     )
 
 

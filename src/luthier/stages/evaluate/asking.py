@@ -45,6 +45,8 @@ class Asker:
     def answers(self, rows: Sequence[Example], outputs: Sequence[Output]) -> list[Answer]:
         """Outputs as scorers read them, with the place of each row's own label among the choices."""
         place = {text: i for i, text in enumerate(self.choices)}
+        for o in outputs:  # the probabilities must be in the order of the choices: the chosen one is the likeliest
+            assert not o.label_logprobs or o.label_logprobs[place[o.text]] >= max(o.label_logprobs) - 1e-9
         return [
             Answer(o.text, o.label_logprobs, place.get(row.reference)) if o.label_logprobs else Answer(o.text)
             for row, o in zip(rows, outputs, strict=True)

@@ -16,7 +16,7 @@ from luthier.core.errors import MachineError
 from luthier.sandbox import Limits, Run, run, run_python
 
 PATIENT = Limits(seconds=60.0, cpu_seconds=1, memory_mb=256, work_mb=4, output_bytes=4096)
-SHORT = replace(PATIENT, seconds=2.0)
+SHORT = replace(PATIENT, seconds=1.0)
 
 
 def go(*programs: str, stdin: str = "", limits: Limits = PATIENT) -> Run:

@@ -6,13 +6,14 @@ READY := $(VENV)/.ready
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help env quickstart test check docs bench reliability clean
+.PHONY: help env quickstart test check docs dist bench reliability clean
 
 help:
 	@echo "make quickstart   environment, default model, the banking example to a verdict and a report"
 	@echo "make test         environment, linters, type and layer checks, the whole test suite"
 	@echo "make check        linters, types and layers only"
 	@echo "make docs         the documentation site below site/"
+	@echo "make dist         the source archive and the wheel below dist/"
 	@echo "make bench        side-by-side timings against peers (long)"
 	@echo "make reliability  long kill, corruption and fuzzing runs (long)"
 
@@ -41,6 +42,9 @@ test: check
 
 docs: env
 	$(BIN)/mkdocs build --strict
+
+dist: env
+	$(BIN)/python -m hatchling build -d dist -t sdist -t wheel
 
 bench: env
 	$(BIN)/luthier models pull smollm2-135m-instruct

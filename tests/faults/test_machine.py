@@ -135,13 +135,18 @@ def in_namespace(tmp_path: Path, project: Path, size: str, prepare: str, mend: s
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="unshare is not installed")
-@pytest.mark.parametrize("room_kb", [40, 250, 900])
+@pytest.mark.parametrize("room", ["40 KB", "250 KB", "900 KB", "a disk of 1 MiB"])
 def test_a_full_disk_is_one_message_and_the_run_goes_on_after_space_is_freed(
-    tmp_path: Path, learner_base: Path, finished_toy: Path, room_kb: int
+    tmp_path: Path, learner_base: Path, finished_toy: Path, room: str
 ) -> None:
     write_toy(tmp_path / "toy", learner_base)
-    fill = f"free=$(df --output=avail -k . | tail -1); head -c $(( (free - {room_kb}) * 1024 )) /dev/zero > ballast"
-    out = in_namespace(tmp_path, tmp_path / "toy", "16m", fill, "rm ballast")
+    if room == "a disk of 1 MiB":
+        size, fill, mend = "1m", "", "mount -o remount,size=16m ."
+    else:
+        left = room.removesuffix(" KB")
+        fill = f"free=$(df --output=avail -k . | tail -1); head -c $(( (free - {left}) * 1024 )) /dev/zero > ballast"
+        size, mend = "16m", "rm ballast"
+    out = in_namespace(tmp_path, tmp_path / "toy", size, fill, mend)
     said = (out / "first.err").read_text()
     assert (out / "first.rc").read_text().strip() == "3", said
     assert said.count("error: ") == 1, said

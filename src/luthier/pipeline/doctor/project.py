@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from luthier.core.artifacts import BaseModel
 from luthier.core.errors import AnswerIsNo, Interrupted, UserError
 from luthier.core.events import Note, Progress
 from luthier.core.stage import Stage
+from luthier.engine.models.kinds import WORDS
 from luthier.pipeline.doctor.document import ProjectProofs, ProofLine, SamplePiece
 from luthier.pipeline.doctor.proof import Finding, Proof, find_proofs
 from luthier.pipeline.doctor.subject import StoredRow, Subject, untrained
@@ -68,7 +70,9 @@ def open_subject(workspace: Workspace, run: str, options: RunOptions) -> Iterato
         return workspace.store.build(stage, workspace.project.execution, options.observer, options.stop_flag, options.wait)
 
     graph = workspace.graph
-    base, dataset, prepared = build(graph.base), build(graph.split), build(graph.prepared)
+    base = build(graph.base)
+    _only_decoders(base.result)
+    dataset, prepared = build(graph.split), build(graph.prepared)
     trained = workspace.store.is_built(graph.train)
     with tempfile.TemporaryDirectory(prefix="luthier-doctor-") as work:
         start = untrained(workspace.project, base, prepared, Path(work))
@@ -81,6 +85,19 @@ def open_subject(workspace: Workspace, run: str, options: RunOptions) -> Iterato
             model += f" (this project file is not trained yet; {_known(workspace)})"
         options.observer(Note(f"proving on {model}"))
         yield Subject(model, trained, workspace.project, base, dataset, prepared, checkpoint, start, Path(work))
+
+
+def _only_decoders(base: BaseModel) -> None:
+    """Raises UserError for another kind of model, with what does not apply to it and what proves the rest."""
+    if base.kind == "decoder":
+        return
+    lacks = {
+        "encoder": "reads texts and writes none: it has no chat template, end of turn, packing or generation to prove",
+        "seq2seq": "has no chat template and no packing to prove",
+    }[base.kind]
+    tests = {"encoder": "tests/parity/test_encoders.py", "seq2seq": "tests/parity/test_seq2seq.py"}[base.kind]
+    fix = f"`luthier doctor --machine` looks at the machine; the gradients of such models are proven in {tests}"
+    raise UserError("the proofs are of decoders", f"{base.name}, {WORDS[base.kind]}, which {lacks}", "base", fix)
 
 
 def prove(subject: Subject, options: RunOptions) -> ProjectProofs:

@@ -1,4 +1,4 @@
-"""DoRA and the last layers on the fast engine: every gradient of the reference, in float64; and the same weights after training."""
+"""DoRA, IA3, BitFit and the last layers on the fast engine: the gradients of the reference in float64, the same trained weights."""
 
 from __future__ import annotations
 
@@ -10,20 +10,31 @@ import torch
 from hard_batches import BATCHES, as_batch, deep_tree, packed
 from luthier.core.errors import EngineRefused
 from luthier.core.execution import Execution
+from luthier.engine.methods.bitfit import BitFitSpec
 from luthier.engine.methods.dora import DoRASpec
+from luthier.engine.methods.ia3 import IA3Spec
 from luthier.engine.methods.last_layers import LastLayersSpec
 from luthier.engine.select import load_engine
 from luthier.parts.losses.sft import SFT
 from toys import FAMILIES, relative_errors
 
 LIMIT = 1e-10
+ELSEWHERE = {"own biases": BitFitSpec(), "ia3-fused": IA3Spec(("qkv_proj",), ("gate_up_proj", "down_proj"))}
+"""For models that have what they train."""
 SPECS = {
     "dora": DoRASpec(4, 8.0),
     "dora-some": DoRASpec(3, 5.0, ("v_proj", "down_proj"), True),
+    "ia3": IA3Spec(),
+    "ia3-some": IA3Spec(("q_proj", "o_proj"), ("up_proj", "down_proj")),
+    "biases": BitFitSpec(create=True),
     "one": LastLayersSpec(1),
     "two": LastLayersSpec(2),
 }
-CASES = [(family, "dora") for family in FAMILIES] + [("llama", name) for name in SPECS] + [("llama-tied", "two"), ("mistral", "one")]
+CASES = [(family, "dora") for family in FAMILIES]
+CASES += [(family, "ia3") for family in ("mistral-window", "qwen2", "gemma3")]
+CASES += [(family, "biases") for family in ("qwen2", "qwen3", "gemma2", "phi3-partial")]
+CASES += [("qwen2", "own biases"), ("qwen2", "ia3-some"), ("phi3", "ia3-fused")]
+CASES += [("llama", name) for name in SPECS] + [("llama-tied", "two"), ("mistral", "one")]
 
 
 def moved(folder: Any, spec: Any, kind: Any, dtype: Any = "float64", budget: int = 4096) -> Any:
@@ -39,7 +50,8 @@ def moved(folder: Any, spec: Any, kind: Any, dtype: Any = "float64", budget: int
 @pytest.mark.parametrize(("family", "name"), CASES)
 @pytest.mark.parametrize("batch", BATCHES)
 def test_every_gradient_equals_the_reference(toy_folder: Any, family: str, name: str, batch: str) -> None:
-    reference, fast = (moved(toy_folder(family), SPECS[name], kind) for kind in ("reference", "fast"))
+    spec = (SPECS | ELSEWHERE)[name]
+    reference, fast = (moved(toy_folder(family), spec, kind) for kind in ("reference", "fast"))
     given = as_batch(BATCHES[batch]())
     slow, quick = reference.forward_backward(given, SFT()), fast.forward_backward(given, SFT())
     assert quick.loss == pytest.approx(slow.loss, rel=1e-12)

@@ -1,4 +1,4 @@
-"""Trained weights whose gradient is formed whole: DoRA's directions with their lengths, and weights that are trained themselves.
+"""Trained parts that are written into a group's weight or bias: DoRA's directions and lengths, IA3's vectors, biases, whole weights.
 
 One decision: dW = dY^T X of one layer lives only until it is pulled back onto that layer's parameters, in the same call, so
 the engine never holds a gradient of the size of the model for DoRA.
@@ -19,7 +19,7 @@ class Whole:
     columns: slice
     rows: slice
 
-    def merge(self, into: torch.Tensor) -> None:
+    def merge(self, into: torch.Tensor, bias: torch.Tensor | None) -> None:
         """Write the weight into the group's."""
         into[self.columns].copy_(self.weight.detach()[self.rows])
 
@@ -49,7 +49,7 @@ class Directed:
         v = torch.addmm(self.base.to(self.a.dtype), self.b.detach()[self.rows], self.a.detach(), alpha=self.scale)
         return v, torch.linalg.norm(v, dim=1, keepdim=True)
 
-    def merge(self, into: torch.Tensor) -> None:
+    def merge(self, into: torch.Tensor, bias: torch.Tensor | None) -> None:
         """Write the effective weight into the group's."""
         v, length = self._direction()
         into[self.columns].copy_(v.mul_(self.magnitude.detach()[self.rows, None] / length))
@@ -67,7 +67,61 @@ class Directed:
         self.a.grad.addmm_(self.b.detach()[self.rows].t(), d_v, alpha=self.scale)
 
 
-Dense = Whole | Directed
+@dataclass(frozen=True, slots=True)
+class Biases:
+    """A trained bias [out]; its `rows` give the `columns` of the group's output."""
+
+    bias: torch.nn.Parameter
+    columns: slice
+    rows: slice
+
+    def merge(self, into: torch.Tensor, bias: torch.Tensor | None) -> None:
+        """Write the bias into the group's."""
+        assert bias is not None
+        bias[self.columns].copy_(self.bias.detach()[self.rows])
+
+    def accumulate(self, x: torch.Tensor, d_y: torch.Tensor) -> None:
+        """db += colsum(dY)."""
+        assert self.bias.grad is not None
+        self.bias.grad[self.rows].add_(d_y[:, self.columns].sum(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """IA3 (arXiv:2205.05638): diag(s) (W x + b) where the output is scaled, s [out, 1]; W (s * x) + b where the input is, s [1, in].
+
+    base: [rows, in] as stored; offset: b [rows] as stored, or None.
+    """
+
+    base: torch.Tensor
+    offset: torch.Tensor | None
+    vector: torch.nn.Parameter
+    inner: bool
+    columns: slice
+    rows: slice
+
+    def merge(self, into: torch.Tensor, bias: torch.Tensor | None) -> None:
+        """Write the scaled weight, and the scaled bias, into the group's."""
+        s = self.vector.detach() if self.inner else self.vector.detach()[self.rows]
+        torch.mul(self.base.to(s.dtype), s, out=into[self.columns])
+        if bias is not None and self.offset is not None and not self.inner:
+            torch.mul(self.offset.to(s.dtype), s[:, 0], out=bias[self.columns])
+
+    def accumulate(self, x: torch.Tensor, d_y: torch.Tensor) -> None:
+        """With dW = dY^T X: ds += rowsum(dW * W) + b colsum(dY), or colsum(dW * W) where the input is scaled."""
+        assert self.vector.grad is not None
+        d_columns = d_y[:, self.columns]
+        changed = (d_columns.t() @ x).mul_(self.base)
+        if self.inner:
+            self.vector.grad[0].add_(changed.sum(0))
+            return
+        d_s = changed.sum(1)
+        if self.offset is not None:
+            d_s += d_columns.sum(0) * self.offset
+        self.vector.grad[self.rows, 0].add_(d_s)
+
+
+Dense = Whole | Directed | Biases | Scaled
 
 
 def norm_gradient(weight: torch.Tensor, d_y: torch.Tensor, x: torch.Tensor, scale: torch.Tensor) -> None:

@@ -19,8 +19,10 @@ from luthier.engine.fast.weights import Trained, build_weights, values_of
 from luthier.engine.memory.dimensions import Trains, read_dimensions
 from luthier.engine.memory.flops import FROZEN
 from luthier.engine.memory.room import Uncounted, make_room
+from luthier.engine.methods.bitfit import BitFitSpec, no_biases
 from luthier.engine.methods.contract import MethodSpec, fill
 from luthier.engine.methods.dora import DoRASpec
+from luthier.engine.methods.ia3 import IA3Spec, named, vector_name
 from luthier.engine.methods.last_layers import LastLayersSpec
 from luthier.engine.methods.lora import LoRASpec, initial_weights, magnitude_name
 from luthier.engine.methods.targets import WHERE, Layers, saved_modules
@@ -49,8 +51,7 @@ def load_fast(
     built = build_weights(folder, arch, dtype, Trained(parameters, scale, weights is None))
     with torch.no_grad():
         built.merge()
-    modules = saved_modules(_adapted(spec, layers), layers) if isinstance(spec, LoRASpec) else ()
-    adapters = AdapterSet(parameters, AdapterSource(spec, modules, folder.name))
+    adapters = AdapterSet(parameters, AdapterSource(spec, _modules(spec, layers), folder.name))
     return FastEngine(Decoder(arch, built), adapters, room)
 
 
@@ -65,11 +66,37 @@ def _parameters(
             found |= {magnitude_name(name): torch.zeros(out, dtype=dtype) for name, (out, _) in shapes.items()}
     elif isinstance(spec, LastLayersSpec):
         found = {PREFIX + name: torch.zeros(shape, dtype=dtype) for name, shape in _last(spec, arch, layers).items()}
+    elif isinstance(spec, IA3Spec):
+        found = {vector_name(name): torch.zeros(shape, dtype=dtype) for name, shape in _scaled(spec, layers).items()}
+    elif isinstance(spec, BitFitSpec):
+        found = {f"{PREFIX}{name}.bias": torch.zeros(out, dtype=dtype) for name, out in _biased(spec, arch, layers).items()}
     elif spec is None:
         found = {}
     else:
-        raise EngineRefused("the fast engine trains lora, dora, last_layers", spec.kind, "train.method.kind", "use engine=reference")
+        words = "the fast engine trains lora, dora, ia3, bitfit, last_layers"
+        raise EngineRefused(words, spec.kind, "train.method.kind", "use engine=reference")
     return {name: torch.nn.Parameter(tensor) for name, tensor in found.items()}
+
+
+def _scaled(spec: IA3Spec, layers: Layers) -> dict[str, tuple[int, int]]:
+    """The shape of each vector of IA3 by the name of its layer."""
+    chosen = spec.choose(layers)
+    return {name: (1, layers.linear[name][1]) if inner else (layers.linear[name][0], 1) for name, inner in chosen.items()}
+
+
+def _biased(spec: BitFitSpec, arch: Architecture, layers: Layers) -> dict[str, int]:
+    """How long each trained bias is, by the name of its layer. Raises UserError where there is none."""
+    if not spec.create and not arch.qkv_bias:
+        raise no_biases(arch.family)
+    own = ("q_proj", "k_proj", "v_proj") if arch.qkv_bias and not spec.create else tuple(layers.linear)
+    return {name: out for name, (out, _) in layers.linear.items() if name.endswith(own)}
+
+
+def _modules(spec: MethodSpec | None, layers: Layers) -> tuple[str, ...]:
+    """What was adapted, as the saved config names it."""
+    if isinstance(spec, IA3Spec):
+        return named(*spec.modules(layers))
+    return saved_modules(_adapted(spec, layers), layers) if isinstance(spec, LoRASpec) else ()
 
 
 def _last(spec: LastLayersSpec, arch: Architecture, layers: Layers) -> dict[str, tuple[int, ...]]:

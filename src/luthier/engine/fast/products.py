@@ -28,11 +28,12 @@ def project(linear: Linear, x: torch.Tensor, noise: TokenNoise | None = None) ->
 def project_onto(
     residual: torch.Tensor, linear: Linear, x: torch.Tensor, noise: TokenNoise | None = None, branch: str = ""
 ) -> torch.Tensor:
-    """residual + x @ (weight + adapters).T in the dtype of `residual`, for a group without bias; under dropout where there is noise."""
+    """residual + x @ (weight + adapters).T + bias in the dtype of `residual`; under dropout where there is noise."""
     if linear.merged and noise is None:
-        if linear.packed is None:
-            return torch.addmm(residual, x, linear.weight.t())
-        return multiply(x, linear.weight, None, linear.packed).add_(residual)
+        if linear.packed is not None:
+            return multiply(x, linear.weight, linear.bias, linear.packed).add_(residual)
+        out = torch.addmm(residual, x, linear.weight.t())
+        return out if linear.bias is None else out.add_(linear.bias)
     return residual + dropped(project(linear, x, noise), noise, branch)
 
 

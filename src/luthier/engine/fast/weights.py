@@ -17,10 +17,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from luthier.core.errors import CorruptArtifact, EngineRefused, UserError
-from luthier.engine.fast.architecture import Architecture, Part
-from luthier.engine.fast.dense import Dense, Directed, Whole
+from luthier.engine.fast.architecture import Architecture
+from luthier.engine.fast.dense import Biases, Dense, Directed, Scaled, Whole
 from luthier.engine.kernels.head import Head
 from luthier.engine.kernels.product import pack
+from luthier.engine.methods.ia3 import vector_name
 from luthier.engine.methods.lora import a_name, b_name, magnitude_name
 from luthier.engine.methods.wrapping import PREFIX
 
@@ -52,7 +53,7 @@ class LowAdapters:
 class Linear:
     """A group of linear layers: weight [out, in], adapters merged unless it is in bfloat16; bias [out] or None.
 
-    dense: trained parts whose gradient is formed whole; their columns of `weight` are theirs alone.
+    dense: trained parts whose gradient is formed whole; their columns of `weight` and `bias` are theirs alone.
     packed: see `Weights.packed`.
     """
 
@@ -84,7 +85,7 @@ class Linear:
         for adapter in self.adapters:
             self.weight[adapter.columns].addmm_(adapter.b.detach()[adapter.rows], adapter.a.detach(), alpha=adapter.scale)
         for part in self.dense:
-            part.merge(self.weight)
+            part.merge(self.weight, self.bias)
 
     def _lowered(self) -> LowAdapters:
         a = torch.cat([adapter.a.detach() for adapter in self.adapters])
@@ -245,34 +246,58 @@ def _group(take: _Taker, arch: Architecture, prefix: str, group: str) -> Linear:
         columns = slice(at, at + part.last - part.first)
         at = columns.stop
         parts.append(take(f"{name}.weight", shapes[part.module])[rows])
-        if arch.qkv_bias and group in ("q", "kv"):
-            biases.append(take(f"{name}.bias", shapes[part.module][:1])[rows])
-        found = _trained(take.trained, prefix, part, parts[-1], columns)
+        biases.append(_bias(take, arch, (group, name), shapes[part.module][:1], rows))
+        found = _trained(take.trained, name, (parts[-1], biases[-1]), columns, rows)
         if isinstance(found, Adapter):
             adapters.append(found)
         elif found is not None:
             dense.append(found)
-    bias = torch.cat(biases).to(take.dtype) if biases else None
+    bias = torch.cat([b.to(take.dtype) for b in biases if b is not None]) if biases[0] is not None else None
     linear = Linear(torch.cat(parts).to(take.products), bias, (), tuple(adapters), tuple(dense))
     if adapters and linear.merged:
         linear.parts = tuple(parts)
     return linear
 
 
-def _trained(trained: Trained, prefix: str, part: Part, stored: torch.Tensor, columns: slice) -> Adapter | Dense | None:
-    """What is trained on a part's rows of a linear layer, at its start when it is fresh."""
-    found, name, rows = trained.parameters, prefix + part.module, slice(part.first, part.last)
-    if PREFIX + name + ".weight" in found:
-        whole = Whole(found[PREFIX + name + ".weight"], columns, rows)
+def _bias(take: _Taker, arch: Architecture, at: tuple[str, str], shape: tuple[int, ...], rows: slice) -> torch.Tensor | None:
+    """The stored bias of a part, zeros where a new one is trained, or None. at: the group and the layer's full name."""
+    group, name = at
+    if arch.qkv_bias and group in ("q", "kv"):
+        return take(f"{name}.bias", shape)[rows]
+    return torch.zeros(shape)[rows] if f"{PREFIX}{name}.bias" in take.trained.parameters else None
+
+
+def _trained(
+    trained: Trained, name: str, stored: tuple[torch.Tensor, torch.Tensor | None], columns: slice, rows: slice
+) -> Adapter | Dense | None:
+    """What is trained on some rows of the linear layer `name`, at its start when it is fresh. stored: weight and bias of those rows."""
+    found, (weight, bias) = trained.parameters, stored
+    if vector_name(name) in found:
+        vector = found[vector_name(name)]
         if trained.fresh:
-            whole.weight.data[rows].copy_(stored)
-        return whole
+            vector.data.fill_(1.0)
+        return Scaled(weight, bias, vector, vector.shape[0] == 1, columns, rows)
+    own = found.get(f"{PREFIX}{name}.bias") if bias is not None else None
+    whole = found.get(f"{PREFIX}{name}.weight")
+    for parameter, start in ((own, bias), (whole, weight)):
+        if trained.fresh and parameter is not None and start is not None:
+            parameter.data[rows].copy_(start)
+    if own is not None:
+        return Biases(own, columns, rows)
+    if whole is not None:
+        return Whole(whole, columns, rows)
+    return _low_rank(trained, name, weight, columns, rows)
+
+
+def _low_rank(trained: Trained, name: str, weight: torch.Tensor, columns: slice, rows: slice) -> Adapter | Directed | None:
+    """LoRA or DoRA on some rows of a layer, or None."""
+    found = trained.parameters
     if a_name(name) not in found:
         return None
     a, b = found[a_name(name)], found[b_name(name)]
     if magnitude_name(name) not in found:
-        return Adapter(a, b, trained.scale, columns, rows, part.module)
+        return Adapter(a, b, trained.scale, columns, rows, ".".join(name.split(".")[3:]))
     magnitude = found[magnitude_name(name)]
     if trained.fresh:
-        magnitude.data[rows] = torch.linalg.norm(stored.to(magnitude.dtype), dim=1)
-    return Directed(stored, a, b, magnitude, trained.scale, columns, rows)
+        magnitude.data[rows] = torch.linalg.norm(weight.to(magnitude.dtype), dim=1)
+    return Directed(weight, a, b, magnitude, trained.scale, columns, rows)

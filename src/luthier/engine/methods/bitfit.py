@@ -40,8 +40,7 @@ class BitFitSpec:
                     linear.bias = torch.nn.Parameter(linear.weight.new_zeros(linear.weight.shape[0]), requires_grad=False)
         names = [name for name, _ in model.named_parameters() if name.endswith(".bias")]
         if not names:
-            fix = "`create: true` gives its linear layers biases of zero"
-            raise UserError("the model must have biases", f"{model.config.model_type}, which has none", "train.method.kind", fix)
+            raise no_biases(model.config.model_type)
         return train_own(model, names)
 
     def save(self, folder: Path, weights: Mapping[str, torch.Tensor], modules: tuple[str, ...], base: str) -> None:
@@ -50,3 +49,9 @@ class BitFitSpec:
     @classmethod
     def from_config(cls, config: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> BitFitSpec | None:
         return cls(bool(config["create"])) if config["peft_type"] == "LUTHIER_BITFIT" else None
+
+
+def no_biases(family: str) -> UserError:
+    """The refusal of a model of `family`, which has nothing to train."""
+    fix = "`create: true` gives its linear layers biases of zero"
+    return UserError("the model must have biases", f"{family}, which has none", "train.method.kind", fix)

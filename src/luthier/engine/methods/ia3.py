@@ -16,8 +16,8 @@ import torch
 from luthier.core.errors import UserError
 from luthier.engine.methods.contract import Installed
 from luthier.engine.methods.folder import write_folder
-from luthier.engine.methods.targets import layers_of, saved_modules, select
-from luthier.engine.methods.wrapping import wrap
+from luthier.engine.methods.targets import Layers, layers_of, saved_modules, select
+from luthier.engine.methods.wrapping import PREFIX, wrap
 
 _ATTENTION = (("k_proj", "v_proj"), ("query_key_value",), ("c_attn",), ("key", "value"), ("k_lin", "v_lin"), ("k", "v"))
 _MLP = ("down_proj", "dense_4h_to_h", "fc2", "mlp.c_proj", "lin2", "wo")
@@ -42,21 +42,31 @@ class IA3Spec:
         from peft import IA3Config
 
         layers = layers_of(model)
+        outer, inner = self.modules(layers)
+        config = IA3Config(
+            target_modules=[*outer, *inner],
+            feedforward_modules=list(inner),
+            fan_in_fan_out=any(type(m).__name__ == "Conv1D" for m in model.modules()),
+            task_type="CAUSAL_LM",
+        )
+        return Installed(wrap(model, config)[1], named(outer, inner))
+
+    def choose(self, layers: Layers) -> dict[str, bool]:
+        """Full names of the scaled layers, in the model's order; True where the input is scaled, not the output."""
         names = tuple(layers.linear)
         scaled = self.targets or _first(names, _ATTENTION)
         inner = self.feedforward or (() if self.targets else _first(names, tuple((n,) for n in _MLP)))
         inner_names = select(inner, layers, "train.method.feedforward")
-        chosen = tuple(n for n in names if n in {*select(scaled, layers), *inner_names})
-        modules = saved_modules(chosen, layers)
-        last = {n.rsplit(".", 1)[-1] for n in inner_names}
-        config = IA3Config(
-            target_modules=list(modules),
-            feedforward_modules=[m for m in modules if m in inner_names or m in last],
-            fan_in_fan_out=any(type(m).__name__ == "Conv1D" for m in model.modules()),
-            task_type="CAUSAL_LM",
-        )
-        saved = tuple(f"feedforward:{m}" if m in config.feedforward_modules else m for m in modules)  # type: ignore[operator]
-        return Installed(wrap(model, config)[1], saved)
+        chosen = {*select(scaled, layers), *inner_names}
+        return {n: n in inner_names for n in names if n in chosen}
+
+    def modules(self, layers: Layers) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The selection as PEFT's `target_modules`: those whose output is scaled, and those whose input is."""
+        chosen = self.choose(layers)
+        modules = saved_modules(tuple(chosen), layers)
+        last = {n.rsplit(".", 1)[-1] for n, inner in chosen.items() if inner}
+        inner = tuple(m for m in modules if chosen.get(m) or m in last)
+        return tuple(m for m in modules if m not in inner), inner
 
     def save(self, folder: Path, weights: Mapping[str, torch.Tensor], modules: tuple[str, ...], base: str) -> None:
         """See `contract.MethodSpec`."""
@@ -80,6 +90,16 @@ class IA3Spec:
         if isinstance(targets, str) or isinstance(inner, str):
             raise UserError("target_modules and feedforward_modules must be lists of names", f"{targets!r}, {inner!r}")
         return cls(tuple(sorted(t for t in targets if t not in inner)), tuple(sorted(inner)))
+
+
+def named(outer: tuple[str, ...], inner: tuple[str, ...]) -> tuple[str, ...]:
+    """Both kinds of modules in one tuple, as `save` takes them."""
+    return (*outer, *(f"feedforward:{m}" for m in inner))
+
+
+def vector_name(module: str) -> str:
+    """The saved name of a layer's vector."""
+    return f"{PREFIX}{module}.ia3_l"
 
 
 def _first(names: tuple[str, ...], wanted: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:

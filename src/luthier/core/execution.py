@@ -31,6 +31,9 @@ class Execution(Config):
     memory_gb: float | None = Field(
         default=None, gt=0, description="memory that training may take, in GB of 2^30 bytes; default: 85 % of what is available"
     )
+    cache_gb: float = Field(
+        default=4.0, ge=0, description="disk for what frozen layers give, kept between epochs where that pays (`last_layers`); 0 for none"
+    )
     save_every: int = Field(default=10, ge=1, description="optimiser steps between resume points")
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from luthier.engine.adapter import AdapterSet
+from luthier.engine.contract import NO_NOISE, Keeping, NoiseRates
 from luthier.engine.optim.config import OptimizerConfig
 
 if TYPE_CHECKING:
@@ -50,9 +51,13 @@ class Adapted:
     def replace_gradients(self, gradients: dict[str, Any] | None) -> None:
         self._adapters.replace_gradients(gradients)
 
-    def forecast(self, sequences: Any, steps: Any, shared: bool = True) -> Forecast | None:
+    def forecast(self, sequences: Any, steps: Any, noise: NoiseRates = NO_NOISE) -> Forecast | None:
         """None: an engine has no memory model unless it says otherwise."""
         return None
+
+    def keep_activations(self, keeping: Keeping, sequences: Any, steps: Any) -> str:
+        """Nothing is kept unless an engine says otherwise."""
+        return ""
 
     def state(self) -> dict[str, Any]:
         return self._adapters.state()

@@ -51,6 +51,24 @@ class NoiseRates:
     def __bool__(self) -> bool:
         return bool(self.dropout or self.lora or self.embedding)
 
+    @property
+    def shares_prefixes(self) -> bool:
+        """Whether rows that start alike are computed as one as far as they are alike."""
+        return not self or self.shared_masks
+
+
+NO_NOISE = NoiseRates()
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """Where an engine may keep what frozen layers give. limit_bytes: of disk. weights: hash of the base's weights. noise: of the run."""
+
+    folder: Path
+    limit_bytes: int
+    weights: str
+    noise: NoiseRates = NO_NOISE
+
 
 @dataclass(frozen=True, slots=True)
 class Noise:
@@ -262,12 +280,19 @@ class Engine(Protocol):
         """Restore what `state` gave, bit for bit."""
         ...
 
-    def forecast(self, sequences: Sequence[TokenSequence], steps: Sequence[np.ndarray], shared: bool = True) -> Forecast | None:
+    def forecast(self, sequences: Sequence[TokenSequence], steps: Sequence[np.ndarray], noise: NoiseRates = NO_NOISE) -> Forecast | None:
         """What a run will take, None where there is no memory model. steps: each optimiser step's positions in `sequences`.
 
-        shared: False where each sequence has noise of its own, so that no prefix is computed once for several.
+        noise: of its steps; where each sequence has noise of its own no prefix is computed once for several.
 
         Raises UserError for a step that fits the memory in no way.
+        """
+        ...
+
+    def keep_activations(self, keeping: Keeping, sequences: Sequence[TokenSequence], steps: Sequence[np.ndarray]) -> str:
+        """Keep what frozen layers give from one epoch to the next, where that pays; what was decided in words, empty without such layers.
+
+        sequences and steps: as of `forecast`. It changes no result beyond rounding.
         """
         ...
 

@@ -25,7 +25,7 @@ GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _STEPS = 1 << 16
 """Dropout rates are multiples of 1 / 65536: sixteen bits decide about a value."""
-_ROWS = 256
+FACTOR_ROWS = 256
 """Tokens whose factors are there at once."""
 _WHOLE = np.uint64(2**64 - 1)
 
@@ -52,8 +52,8 @@ class TokenNoise:
         import torch
 
         least = round(rate * _STEPS)
-        for start in range(0, len(self.keys), _ROWS):
-            rows = slice(start, min(start + _ROWS, len(self.keys)))
+        for start in range(0, len(self.keys), FACTOR_ROWS):
+            rows = slice(start, min(start + FACTOR_ROWS, len(self.keys)))
             kept = _bits(self.keys[rows], self.prefix + place, -(-width // 4)).view("<u2")[:, :width] >= least
             yield rows, torch.from_numpy(kept).to(dtype).mul_(_STEPS / (_STEPS - least))
 

@@ -16,14 +16,17 @@ import pydantic
 
 from luthier.core.errors import EngineRefused, from_os_error
 from luthier.core.files import write_json
-from luthier.engine.memory.dimensions import FAMILIES, Dimensions, read_dimensions, read_family
+from luthier.engine.memory.dimensions import FAMILIES, Dimensions, Trains, read_dimensions, read_family
 from luthier.engine.memory.flops import measure_gemm_rate
 from luthier.engine.memory.forecast import Forecast, forecast
 from luthier.engine.memory.model import LIBRARIES, MemoryModel
 from luthier.engine.memory.room import limit_bytes, room_in
+from luthier.engine.models.kinds import WORDS
 from luthier.pipeline.workspace import Workspace
 
 GB = 2**30
+COUNTED = ("lora",)
+"""The methods that the memory model knows."""
 RATIO = (0.5, 0.9)
 """Assumed range of unavoidable work at the measured rate over the seconds of a step: what a quiet machine reaches, and half."""
 WATTS_PER_CORE = 10.0
@@ -68,34 +71,58 @@ class Estimate(pydantic.BaseModel):
 
 
 def estimate(workspace: Workspace) -> Estimate | None:
-    """The estimate of a project's training; None before base and rows are there, for a model that is not the fast engine's, or when done.
+    """The estimate of a project's training; None before base and rows are there, when done, or where `not_predicted` says why.
 
     Raises UserError when the worst step fits the memory in no way.
     """
     graph, store, recipe = workspace.graph, workspace.store, workspace.project.train
     if not (store.is_built(graph.base) and store.is_built(graph.prepared)) or store.is_built(graph.train):
         return None
-    from luthier.engine.fast.architecture import read_architecture
-    from luthier.engine.fast.load import layers_of, trains_of
     from luthier.engine.text.prepared import read_prepared
     from luthier.stages.train.loop import rows_of_run
 
     execution = workspace.project.execution
-    base = store.build(graph.base, execution).result
-    folder = Path(base.folder)
-    if base.kind != "decoder" or execution.engine in ("generic", "reference") or read_family(folder) not in FAMILIES:
+    folder = Path(store.build(graph.base, execution).result.folder)
+    trains = _counted(workspace)
+    if not isinstance(trains, Trains):
         return None
     sizes = read_dimensions(folder)
     sequences = read_prepared(store.build(graph.prepared, execution).path, "train").sequences
-    try:
-        trains = trains_of(recipe.method.spec(), layers_of(read_architecture(folder)))
-    except EngineRefused:
-        return None
     model = MemoryModel.of(sizes, trains, LIBRARIES, recipe.precision)
     limit = limit_bytes(execution) // execution.nproc
-    found = forecast(room_in(model, limit, execution), sequences, rows_of_run(len(sequences), recipe), recipe.shares_prefixes)
+    room = room_in(model, limit, execution).averaging(recipe.regularisation.ema is not None)
+    found = forecast(room, sequences, rows_of_run(len(sequences), recipe), recipe.noise_rates())
     rate = gemm_rate(workspace.home, sizes, execution.threads, recipe.precision)
     return _figures(found, model, limit, rate, workspace)
+
+
+def not_predicted(workspace: Workspace) -> str:
+    """Why time and memory of a project's training are not predicted, as far as it is known yet; empty where they are."""
+    found = _counted(workspace)
+    return found if isinstance(found, str) else ""
+
+
+def _counted(workspace: Workspace) -> Trains | str | None:
+    """What the memory model counts, or why it does not; None before the base is there."""
+    execution, recipe, store = workspace.project.execution, workspace.project.train, workspace.store
+    if recipe.method.kind not in COUNTED:
+        return f"there is no memory model for the method {recipe.method.kind}"
+    if execution.engine in ("generic", "reference"):
+        return f"there is no memory model for the {execution.engine} engine"
+    if not store.is_built(workspace.graph.base):
+        return None
+    base = store.build(workspace.graph.base, execution).result
+    if base.kind != "decoder":
+        return f"there is no memory model for {WORDS[base.kind]}"
+    if (family := read_family(Path(base.folder))) not in FAMILIES:
+        return f"there is no memory model for the generic engine, which {family} models are trained on"
+    from luthier.engine.fast.architecture import read_architecture
+    from luthier.engine.fast.load import layers_of, trains_of
+
+    try:
+        return trains_of(recipe.method.spec(), layers_of(read_architecture(Path(base.folder))))
+    except EngineRefused as refusal:
+        return f"the fast engine, which has a memory model, refuses: {refusal}"
 
 
 def _figures(found: Forecast, model: MemoryModel, limit: int, rate: float, workspace: Workspace) -> Estimate:

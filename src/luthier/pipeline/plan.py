@@ -10,13 +10,13 @@ from luthier.core.errors import UserError
 from luthier.core.rows import read_split
 from luthier.engine.models.kinds import describe_kind, peek_kind
 from luthier.engine.models.resolve import check_name
+from luthier.pipeline.estimate import not_predicted
 from luthier.pipeline.workspace import Workspace
 from luthier.stages.train.class_weights import in_words, weight_of_label
 from luthier.stages.train.ranges import warnings
 
 State = Literal["built", "in progress", "to build"]
 FEW_ROWS = 100
-COUNTED = ("lora",)  # methods that the memory model knows
 
 
 def steps(workspace: Workspace) -> Iterator[tuple[str, str, str, State]]:
@@ -43,8 +43,8 @@ def advice(workspace: Workspace) -> Iterator[str]:
         yield f"{recipe.total_steps(counts['train'])} optimiser steps of {recipe.batch_size} rows"
     if not workspace.store.is_built(graph.prepared):
         yield "time, memory and energy of training are estimated once the data is prepared (`luthier data show` prepares it)"
-    if recipe.method.kind not in COUNTED:
-        yield f"there is no memory model for the method {recipe.method.kind}: time and memory are not predicted"
+    if why := not_predicted(workspace):
+        yield f"{why}: time and memory are not predicted"
     yield from warnings(recipe)
     if not recipe.shares_prefixes:
         yield "noise is drawn for each row apart, so shared prefixes are computed for each row; `shared_masks` shares them and their masks"

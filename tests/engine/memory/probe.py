@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def rows_of_cell(cell: dict[str, Any], vocabulary: int) -> list[Any]:
 
 def predicted(cell: dict[str, Any], sequences: list[Any], process: int) -> Any:
     """The prediction, from the folder's config and headers and the sequences' lengths."""
+    from luthier.engine.contract import NoiseRates
     from luthier.engine.memory.dimensions import Trains, read_dimensions
     from luthier.engine.memory.flops import FROZEN, pair_cost
     from luthier.engine.memory.model import MemoryModel, largest, rows_of
@@ -35,9 +37,12 @@ def predicted(cell: dict[str, Any], sequences: list[Any], process: int) -> Any:
     from luthier.engine.trees.planner import plan
 
     sizes = read_dimensions(Path(cell["folder"]))
+    noise = NoiseRates(**cell.get("noise", {}))
     trains = Trains.lora(cell["rank"], tuple(cell["targets"]), sizes.family) if cell["rank"] else FROZEN
     model = MemoryModel.of(sizes, trains, process, cell.get("precision", "float32"))
-    packs = [build_pack(sequences, g) for g in plan([s.tokens for s in sequences], cell["budget"], pair_cost(model.sizes))]
+    model = replace(model, average="ema" in cell, noise=noise)
+    groups = plan([s.tokens for s in sequences], cell["budget"], pair_cost(model.sizes), noise.shares_prefixes)
+    packs = [build_pack(sequences, g) for g in groups]
     worst = largest(model, [rows_of(p.nodes, np.unique(p.targets.row)) for p in packs])
     if cell["work"] == "train":
         limit = Room(model, int(cell["memory_gb"] * GB), cell["budget"]) if "memory_gb" in cell else None
@@ -50,8 +55,9 @@ def predicted(cell: dict[str, Any], sequences: list[Any], process: int) -> Any:
 def work(cell: dict[str, Any], sequences: list[Any]) -> int:
     """Two steps, so that gradients and moments exist; or one scoring; or one generation. Returns the layers computed again."""
     from luthier.core.execution import Execution
-    from luthier.engine.contract import Batch, Sampling
+    from luthier.engine.contract import Batch, Noise, NoiseRates, Sampling
     from luthier.engine.methods.lora import LoRASpec
+    from luthier.engine.optim.config import AdamW
     from luthier.engine.select import load_engine
     from luthier.parts.losses.sft import SFT
 
@@ -60,8 +66,10 @@ def work(cell: dict[str, Any], sequences: list[Any]) -> int:
     engine = load_engine(Path(cell["folder"]), spec, execution, 0, dtype=cell.get("precision", "float32"))
     if cell["work"] == "train":
         normaliser = float(sum(s.weights.sum() for s in sequences))
+        noise = Noise(NoiseRates(**cell["noise"]), 0, 0, tuple(range(len(sequences)))) if "noise" in cell else None
+        engine.use_optimiser(AdamW(), cell.get("ema"))
         for _ in (0, 1):
-            engine.forward_backward(Batch(tuple(sequences), normaliser), SFT())
+            engine.forward_backward(Batch(tuple(sequences), normaliser, noise), SFT())
             engine.optim_step(1e-4)
     elif cell["work"] == "score":
         engine.logprobs(sequences)

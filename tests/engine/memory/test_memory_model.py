@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from random_models import SHAPES, measure, write_model
+
+from luthier.engine.contract import NoiseRates
+from luthier.engine.memory.dimensions import Dimensions, Trains
+from luthier.engine.memory.model import MemoryModel, Rows
 
 CELLS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "short rows": ("small", "float32", {"lengths": [256] * 16}),
@@ -19,6 +24,12 @@ CELLS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "Gemma 2: capped scores and logits": ("small", "float32", {"lengths": [1024] * 3, "family": "gemma2"}),
     "Gemma 3: windows": ("small", "float32", {"lengths": [2048, 2048], "family": "gemma3_text"}),
     "Phi-3: fused layers": ("small", "bfloat16", {"lengths": [256] * 16, "family": "phi3"}),
+    "noise of every kind": (
+        "small", "float32", {"lengths": [256] * 16, "noise": {"dropout": 0.1, "lora": 0.1, "embedding": 5.0}},
+    ),
+    "layers computed again under embedding noise": (
+        "small", "float32", {"lengths": [4096], "memory_gb": 0.68, "noise": {"embedding": 5.0}},
+    ),
     "layers computed again": ("small", "float32", {"lengths": [4096], "memory_gb": 0.68}),
 }  # fmt: skip
 
@@ -36,3 +47,24 @@ def test_the_peak_is_predicted_within_15_percent(folders: dict[tuple[str, str, s
     assert found["measured"] > 1.2 * found["process"], "the work must be large enough to matter"
     assert 0.85 <= found["ratio"] <= 1.15, found
     assert (found["recomputed_layers"] > 0) == ("memory_gb" in cell), found
+
+
+def test_an_average_of_the_weights_takes_what_is_predicted(folders: dict[tuple[str, str, str], Path]) -> None:
+    """The peaks with and without it differ by one value for each trained parameter."""
+    cell: dict[str, Any] = {"lengths": [64] * 2, "rank": 256}
+    without, kept = (measure(folders["wide", "bfloat16", "llama"], cell | more) for more in ({}, {"ema": 0.9}))
+    wanted = kept["predicted"] - without["predicted"] - (kept["process"] - without["process"])
+    assert wanted == 4 * 4 * 256 * 18_176  # float32, layers, rank, inputs and outputs of a layer's linear parts
+    assert 0.5 * wanted < kept["measured"] - without["measured"] < 1.5 * wanted
+    assert 0.85 <= kept["ratio"] <= 1.15, kept
+
+
+def test_terms_of_average_and_noise_by_hand() -> None:
+    sizes = Dimensions("llama", 100, 32, 64, 2, 4, 2, 8, True, 512, 1000, 4)
+    plain = MemoryModel.of(sizes, Trains.lora(4), 0, "float32")
+    assert replace(plain, average=True).adapters() * 4 == plain.adapters() * 5
+    rows = Rows.worst(50)
+    embedding = replace(plain, noise=NoiseRates(embedding=5.0))
+    assert embedding.step_values(rows) == plain.step_values(rows) + 8 * 50  # made and gone before the layers: only its keys stay
+    dropout = replace(plain, noise=NoiseRates(dropout=0.1))
+    assert dropout.step_values(rows) == plain.step_values(rows) + 8 * 50 + 2 * 50 * 32 + 5 * 256 * 64

@@ -84,15 +84,30 @@ class Decoder:
         noises = [layer_noise(pack.noise, i, plan.rows) for i, plan in enumerate(plans)]
         return [Place(r, layer.rule, p, n) for r, layer, p, n in zip(rotary, self.arch.per_layer, plans, noises, strict=True)]
 
-    def forward(self, pack: Pack, needed: np.ndarray, keep: Keep, prefix: list[KeyValue] | None = None) -> Run:
-        """Hidden rows `needed` (ascending pack rows). prefix: per layer, the keys and values of `pack.skip` shared tokens."""
-        places = self._places(pack, needed)
+    @torch.no_grad()
+    def below(self, pack: Pack) -> torch.Tensor:
+        """What enters the lowest trained layer, [T, hidden], without noise."""
+        places = self._places(pack, np.arange(pack.num_rows))
         h = self.embedded(torch.from_numpy(pack.tokens))
-        if pack.noise is not None and pack.noise.rates.embedding:
+        for block, place in zip(self.weights.blocks[: self.lowest_trainable], places, strict=False):
+            h, _ = block_forward(block, self.arch, h, place)
+        return h
+
+    def forward(
+        self, pack: Pack, needed: np.ndarray, keep: Keep, prefix: list[KeyValue] | None = None, entry: torch.Tensor | None = None
+    ) -> Run:
+        """Hidden rows `needed` (ascending pack rows). prefix: per layer, the keys and values of `pack.skip` shared tokens.
+
+        entry: what `below` gives for the pack, where it is known already.
+        """
+        places = self._places(pack, needed)
+        first = 0 if entry is None else self.lowest_trainable
+        h = self.embedded(torch.from_numpy(pack.tokens)) if entry is None else entry
+        if entry is None and pack.noise is not None and pack.noise.rates.embedding:
             h += pack.noise.embedding(self.arch.hidden, self.dtype)
-        saved: list[Saved | torch.Tensor | None] = []
+        saved: list[Saved | torch.Tensor | None] = [None] * first
         keys_values: list[KeyValue] = []
-        for i, block in enumerate(self.weights.blocks):
+        for i, block in enumerate(self.weights.blocks[first:], start=first):
             below = h
             h, state = block_forward(block, self.arch, below, places[i], prefix[i] if prefix else None)
             if keep.keys_values:

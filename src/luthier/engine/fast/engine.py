@@ -14,8 +14,22 @@ import torch
 
 from luthier.engine.adapted import Adapted
 from luthier.engine.adapter import AdapterSet
-from luthier.engine.contract import Batch, Completion, Loss, NonFiniteLoss, Progress, Sampling, StepOutput, TargetScores, TokenSequence
+from luthier.engine.contract import (
+    NO_NOISE,
+    Batch,
+    Completion,
+    Keeping,
+    Loss,
+    NoiseRates,
+    NonFiniteLoss,
+    Progress,
+    Sampling,
+    StepOutput,
+    TargetScores,
+    TokenSequence,
+)
 from luthier.engine.fast.decoder import Decoder, Keep, Run
+from luthier.engine.fast.lower import LowerRows, why_not
 from luthier.engine.fast.scoring import TreeScorer
 from luthier.engine.kernels.head import head_backward, head_forward
 from luthier.engine.memory.flops import pair_cost
@@ -23,11 +37,16 @@ from luthier.engine.memory.forecast import Forecast, forecast
 from luthier.engine.memory.model import rows_of
 from luthier.engine.memory.room import Room, Uncounted
 from luthier.engine.objective import check_finite, check_needs, differentiate, linear_coefficients
+from luthier.engine.optim.config import OptimizerConfig
 from luthier.engine.sampler.generate import generate
 from luthier.engine.text.tokenizer import TextTokenizer
+from luthier.engine.trees.merge import merge, separate
 from luthier.engine.trees.micro_batches import micro_batches
 from luthier.engine.trees.pack import Pack, build_full_pack
 from luthier.engine.trees.planner import PLANNING, check_sequences, plan
+
+_SPREAD = 16
+"""Steps that a run's unique tokens are counted from."""
 
 
 @dataclass(slots=True)
@@ -49,6 +68,7 @@ class FastEngine(Adapted):
         super().__init__(adapters, room.micro_batch_tokens)
         self._decoder, self._room, self._budget = decoder, room, room.micro_batch_tokens
         self._pair_cost = pair_cost(decoder.arch)
+        self._lower: LowerRows | None = None
 
     # training -----------------------------------------------------------------------------------------------
 
@@ -77,9 +97,10 @@ class FastEngine(Adapted):
 
     def _accumulate(self, pack: Pack, coefficient: torch.Tensor, of_mean: torch.Tensor | None = None) -> float:
         """Forward and backward of one pack; returns sum(coefficient * -logprob) + sum(of_mean * -mean_logprob)."""
-        again = self._room.recomputed_layers(rows_of(pack.nodes, np.unique(pack.targets.row)))
+        room = self._room.under(None if pack.noise is None else pack.noise.rates)
+        again = room.recomputed_layers(rows_of(pack.nodes, np.unique(pack.targets.row)))
         self.recomputed_layers = max(self.recomputed_layers, again)
-        scored = self._score(pack, Keep(backward=True, recompute=again))
+        scored = self._score(pack, Keep(backward=True, recompute=again), None if self._lower is None else self._lower.of_pack(pack))
         order, dtype = torch.from_numpy(scored.order), self._decoder.dtype
         c, m = coefficient[order], None if of_mean is None else of_mean[order]
         weights = c.to(dtype), None if m is None else m.to(dtype)
@@ -108,8 +129,30 @@ class FastEngine(Adapted):
         pieces = back.split([len(p.targets.row) for p in packs])
         return value, {id(pack): piece for pack, piece in zip(packs, pieces, strict=True)}
 
-    def forecast(self, sequences: Sequence[TokenSequence], steps: Sequence[np.ndarray], shared: bool = True) -> Forecast | None:
-        return None if isinstance(self._room, Uncounted) else forecast(self._room, sequences, steps, shared)
+    def use_optimiser(self, config: OptimizerConfig, ema: float | None = None) -> None:
+        super().use_optimiser(config, ema)
+        self._room = self._room.averaging(ema is not None)
+
+    def forecast(self, sequences: Sequence[TokenSequence], steps: Sequence[np.ndarray], noise: NoiseRates = NO_NOISE) -> Forecast | None:
+        return None if isinstance(self._room, Uncounted) else forecast(self._room, sequences, steps, noise)
+
+    def keep_activations(self, keeping: Keeping, sequences: Sequence[TokenSequence], steps: Sequence[np.ndarray]) -> str:
+        frozen = self._decoder.lowest_trainable
+        if frozen in (0, self._decoder.arch.layers):
+            return ""
+        refusal = why_not(self._decoder, keeping, sequences, self._unique_tokens(sequences, steps, keeping.noise.shares_prefixes))
+        if refusal:
+            return f"what the {frozen} frozen layers below give is not kept between epochs: {refusal}"
+        self._lower = LowerRows(self._decoder, keeping.folder, keeping.weights)
+        allowed = f"{keeping.limit_bytes / 2**30:g} GB"
+        return f"what the {frozen} frozen layers below give is kept on disk between epochs (at most {allowed}, execution.cache_gb)"
+
+    def _unique_tokens(self, sequences: Sequence[TokenSequence], steps: Sequence[np.ndarray], shared: bool) -> int:
+        """Tokens that a run of those steps computes once each, from some of its steps."""
+        picked = sorted(set(np.linspace(0, len(steps) - 1, min(len(steps), _SPREAD)).astype(int).tolist()))
+        groups = [[sequences[i].tokens for i in steps[step]] for step in picked]
+        unique = sum((merge(tokens) if shared else separate(tokens)).num_tokens for tokens in groups)
+        return unique * len(steps) // len(picked)
 
     # reading ------------------------------------------------------------------------------------------------
 
@@ -148,10 +191,10 @@ class FastEngine(Adapted):
         out[torch.from_numpy(scored.order)] = head_forward(scored.run.hidden, self._decoder.weights.head, scored.row, scored.token)
         return out
 
-    def _score(self, pack: Pack, keep: Keep) -> _Scored:
+    def _score(self, pack: Pack, keep: Keep, entry: torch.Tensor | None = None) -> _Scored:
         needed, row = np.unique(pack.targets.row, return_inverse=True)
         order = np.argsort(row, kind="stable")
-        run = self._decoder.forward(pack, needed, keep)
+        run = self._decoder.forward(pack, needed, keep, entry=entry)
         return _Scored(run, torch.from_numpy(row[order]), torch.from_numpy(pack.targets.token[order]), order)
 
     def _check(self, sequences: Sequence[TokenSequence]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from luthier.engine.contract import TokenSequence
+from luthier.engine.contract import NO_NOISE, NoiseRates, TokenSequence
 from luthier.engine.memory.dimensions import window_of
 from luthier.engine.memory.flops import Counts, count, counted_flops, pair_cost
 from luthier.engine.memory.model import Parts, Rows, largest, rows_of
@@ -36,11 +36,13 @@ class Forecast:
     share: float
 
 
-def forecast(room: Room, sequences: Sequence[TokenSequence], steps: Sequence[np.ndarray], shared: bool = True) -> Forecast:
+def forecast(room: Room, sequences: Sequence[TokenSequence], steps: Sequence[np.ndarray], noise: NoiseRates = NO_NOISE) -> Forecast:
     """Look over a run before it starts. steps: for each optimiser step, its positions in `sequences`.
 
-    shared: False where no prefix is computed once for several sequences. Raises UserError when a step fits the memory in no way.
+    noise: of its steps; no prefix is computed once for several sequences unless that shares masks. Raises UserError when a step
+    fits the memory in no way.
     """
+    room, shared = room.under(noise), noise.shares_prefixes
     lengths = np.array([len(s.tokens) for s in sequences])
     longest, total = (np.array([pick(lengths[rows]) for rows in steps]) for pick in (np.max, np.sum))
     heavy = {*np.argsort(-total)[:_HEAVIEST].tolist(), *np.argsort(-longest)[:_HEAVIEST].tolist()}

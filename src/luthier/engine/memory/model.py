@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from luthier.engine.contract import NO_NOISE, NoiseRates
 from luthier.engine.kernels.chunks import SCORES, chunk_rows
 from luthier.engine.memory.dimensions import GEMMA, PARTS, Dimensions, Trains, shape_of
+from luthier.engine.noise import FACTOR_ROWS
 
 ALLOCATOR = 1.06
 """Resident over requested bytes of a training step: glibc keeps some of what is freed. Measured on 2026-11-21."""
@@ -58,6 +60,7 @@ class MemoryModel:
 
     product: bytes of a value of the matrices that are multiplied: `value`, or 2 when products are in bfloat16.
     process: resident bytes of interpreter and libraries before the weights are read (`machine.resident_bytes`).
+    average: whether an average of the trained weights is kept. noise: of training.
     """
 
     sizes: Dimensions
@@ -65,6 +68,8 @@ class MemoryModel:
     process: int
     value: int = 4
     product: int = 4
+    average: bool = False
+    noise: NoiseRates = NO_NOISE
 
     @classmethod
     def of(cls, sizes: Dimensions, trains: Trains, process: int, precision: str) -> MemoryModel:
@@ -92,8 +97,8 @@ class MemoryModel:
         return merged or self.sizes.stored_bytes == self.product
 
     def adapters(self) -> int:
-        """A and B of every adapted layer, their gradients and the two moments of AdamW: four values a parameter."""
-        return 4 * self.parameters() * self.value
+        """A and B of every adapted layer, their gradients and the two moments of AdamW: four values a parameter, five with an average."""
+        return (5 if self.average else 4) * self.parameters() * self.value
 
     def parameters(self) -> int:
         """Trained values: r (i + o) a layer."""
@@ -112,19 +117,22 @@ class MemoryModel:
         a recomputed layer T h;
         the head           U (3h) + one chunk of logits, three where they are capped;
         a backward pass    of a layer needs max(4I + 4h, 6h + 2q + 4k) a row beside what the layers up to it keep,
-                           and four chunks of scores where scores are capped or a window cuts them.
+                           and four chunks of scores where scores are capped or a window cuts them;
+        noise              see `_noisy`.
         """
         s, layers = self.sizes, self.sizes.layers
         kept = [self._layer(rows, i == layers - 1) for i in range(layers)]
         saved = [rows.tokens * s.hidden if i < recompute else kept[i] for i in range(layers)]
         logits = min(rows.needed, chunk_rows(s.vocabulary)) * s.vocabulary * (3 if s.family == "gemma2" else 1)
         peak = sum(saved) + 3 * rows.needed * s.hidden + max(logits, self._forward_scratch(rows.queries))
+        peak = max(peak, self._embedding_noise(rows.tokens))
         below = sum(saved) + 2 * rows.needed * s.hidden
         for i in range(layers - 1, -1, -1):
             below -= saved[i]
             width = rows.queries if i == layers - 1 else rows.tokens
             peak = max(peak, below + kept[i] + self._backward_scratch(width))
-        return peak + rows.tokens * s.head_dim * (2 if s.family == "gemma3_text" else 1) + self._scores(rows.tokens)
+        angles = rows.tokens * s.head_dim * (2 if s.family == "gemma3_text" else 1)
+        return peak + angles + self._scores(rows.tokens) + self._noisy(rows.tokens)
 
     def scoring(self, rows: Rows, cached: int = 0) -> Parts:
         """The peak of a forward pass alone: one layer at a time, two chunks of logits, and keys and values of `cached` tokens."""
@@ -158,6 +166,18 @@ class MemoryModel:
         s = self.sizes
         cut = any(w is not None and w < tokens for w in s.windows)
         return 4 * min(SCORES, s.heads * tokens**2) if cut or s.family == "gemma2" else 0
+
+    def _embedding_noise(self, tokens: int) -> int:
+        """Before the first layer: what enters it, the noise, and the two arrays of float64 that the noise is made from."""
+        return tokens * self.sizes.hidden * (16 + 2 * self.value) // self.value if self.noise.embedding else 0
+
+    def _noisy(self, tokens: int) -> int:
+        """Keys and reach of every token (twice), what dropout of a branch gives beside what it was given, and some rows of factors."""
+        if not self.noise:
+            return 0
+        dropped = 2 * tokens * self.sizes.hidden if self.noise.dropout else 0
+        factors = 5 * FACTOR_ROWS * self.sizes.intermediate if self.noise.dropout or self.noise.lora else 0
+        return 32 * tokens // self.value + dropped + factors
 
     def _layer(self, rows: Rows, last: bool) -> int:
         s = self.sizes

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from luthier.core.errors import UserError
 from luthier.core.execution import Execution
+from luthier.engine.contract import NoiseRates
 from luthier.engine.memory.dimensions import Dimensions, Trains
 from luthier.engine.memory.flops import FROZEN
 from luthier.engine.memory.machine import SHARE, available_bytes, resident_bytes
@@ -31,6 +32,14 @@ class Room:
     model: MemoryModel
     limit: int
     micro_batch_tokens: int
+
+    def under(self, noise: NoiseRates | None) -> Room:
+        """The same room for steps with that noise."""
+        return self if not noise else replace(self, model=replace(self.model, noise=noise))
+
+    def averaging(self, average: bool) -> Room:
+        """The same room with or without an average of the trained weights."""
+        return replace(self, model=replace(self.model, average=average))
 
     def recomputed_layers(self, rows: Rows) -> int:
         """Fewest layers to compute again so that a pack of `rows` fits. Raises UserError when it does not fit even with all of them."""
@@ -56,6 +65,12 @@ class Uncounted:
     def of(cls, execution: Execution) -> Uncounted:
         """What the user set, or `SMALL`."""
         return cls(SMALL if execution.micro_batch_tokens == "auto" else execution.micro_batch_tokens)
+
+    def under(self, noise: NoiseRates | None) -> Uncounted:
+        return self
+
+    def averaging(self, average: bool) -> Uncounted:
+        return self
 
     def recomputed_layers(self, rows: Rows) -> int:
         return 0

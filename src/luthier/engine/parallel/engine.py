@@ -17,9 +17,12 @@ import torch
 
 from luthier.core.errors import EngineRefused, MachineError
 from luthier.engine.contract import (
+    NO_NOISE,
     Batch,
     Completion,
+    Keeping,
     Loss,
+    NoiseRates,
     NonFiniteLoss,
     Progress,
     Sampling,
@@ -113,9 +116,13 @@ class DataParallel:
         self._everywhere("replace_gradients", None)
         self._member.engine.replace_gradients(gradients)
 
-    def forecast(self, sequences: Sequence[TokenSequence], steps: Sequence[np.ndarray], shared: bool = True) -> Forecast | None:
+    def forecast(self, sequences: Sequence[TokenSequence], steps: Sequence[np.ndarray], noise: NoiseRates = NO_NOISE) -> Forecast | None:
         """The peak is of one process, and no more than if it had the whole step."""
-        return self._member.engine.forecast(sequences, steps, shared)
+        return self._member.engine.forecast(sequences, steps, noise)
+
+    def keep_activations(self, keeping: Keeping, sequences: Sequence[TokenSequence], steps: Sequence[np.ndarray]) -> str:
+        """Each step shares its rows out anew, so every process would keep most of them."""
+        return ""
 
     # reading ------------------------------------------------------------------------------------------------
 

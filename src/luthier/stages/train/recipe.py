@@ -76,7 +76,7 @@ class Recipe(Config):
     @property
     def shares_prefixes(self) -> bool:
         """Whether rows that start alike are computed as one as far as they are alike."""
-        return not self.noise_rates() or self.regularisation.shared_masks
+        return self.noise_rates().shares_prefixes
 
     def evaluation_steps(self, total: int) -> tuple[int, ...]:
         """The optimiser steps after which the model is evaluated, the last step included."""

@@ -22,7 +22,7 @@ from luthier.core.keys import file_sha256
 from luthier.core.records import Example
 from luthier.core.rows import choices_of, read_split
 from luthier.core.stage import Built, Context, Stage
-from luthier.engine.contract import Engine
+from luthier.engine.contract import Engine, Keeping
 from luthier.engine.decoding import Decoding
 from luthier.engine.memory.forecast import Forecast
 from luthier.engine.predictor import Answerer
@@ -72,6 +72,7 @@ class Train(Stage[Checkpoint]):
         watch = self._watch(ctx, predictor_for(engine, renderer, self.decoding, choices_of(ctx.get(self.dataset))))
         rows = self._rows(ctx, prepared)
         foreseen = _foresee(engine, rows, self.recipe, ctx)
+        _keep(engine, rows, self.recipe, base.weights_sha256, ctx)
         done = train(engine, rows, self.recipe.loss(), self.recipe, watch, ctx, watch.objective)
         best = load_newest(ctx.dir / BEST)
         if best is None or best.step != done.best_step:
@@ -135,9 +136,17 @@ def _warn(engine: Engine, recipe: Recipe, ctx: Context) -> None:
         ctx.observer(Note(words, "warning"))
 
 
+def _keep(engine: Engine, rows: Rows, recipe: Recipe, weights: str, ctx: Context) -> None:
+    """Keep what frozen layers give below the build's scratch, where that pays; says what was decided."""
+    limit = int(ctx.execution.cache_gb * 2**30)
+    keeping = Keeping(ctx.dir / "scratch" / "activations", limit, weights, recipe.noise_rates())
+    if words := engine.keep_activations(keeping, rows.sequences, rows_of_run(len(rows.sequences), recipe)):
+        ctx.observer(Note(words))
+
+
 def _foresee(engine: Engine, rows: Rows, recipe: Recipe, ctx: Context) -> Forecast | None:
     """Look over every step's rows before the first: the worst one must fit. Says what was chosen."""
-    found = engine.forecast(rows.sequences, rows_of_run(len(rows.sequences), recipe), recipe.shares_prefixes)
+    found = engine.forecast(rows.sequences, rows_of_run(len(rows.sequences), recipe), recipe.noise_rates())
     if found is not None:
         each = f" of each of {ctx.execution.nproc} processes" if ctx.execution.nproc > 1 else ""
         again = f", {found.recomputed_layers} layers computed again in the worst step" if found.recomputed_layers else ""

@@ -87,7 +87,9 @@ def test_a_second_run_builds_nothing(finished: tuple[Workspace, RunOutcome]) -> 
 
 
 def test_plan_says_what_the_base_is(finished: tuple[Workspace, RunOutcome], encoder: Path, tmp_path: Path) -> None:
-    assert any("toy-bert is an encoder (BertModel" in line for line in advice(finished[0]))
+    said = list(advice(finished[0]))
+    assert any("toy-bert is an encoder (BertModel" in line for line in said)
+    assert "there is no memory model for an encoder: time and memory are not predicted" in said
     assert any("toy-bert is an encoder (BertModel" in line for line in advice(_project(tmp_path / "new", encoder)))
 
 

@@ -81,12 +81,32 @@ def test_a_stopped_run_ends_with_the_same_bytes(project: Path, tmp_path: Path, l
     assert (again.path / file).read_bytes() == (whole.path / file).read_bytes()
 
 
+def test_what_frozen_layers_give_is_kept_between_epochs_and_it_is_said(tmp_path: Path, learner_base: Path) -> None:
+    two_epochs = (setting("last_layers"), "split.train=10", "train.batch_size=1", "train.steps=20")
+    found: dict[str, tuple[list[str], list[float]]] = {}
+    for cache in ("4", "0"):
+        events: list[Event] = []
+        train(write_toy(tmp_path / cache, learner_base), *two_epochs, f"execution.cache_gb={cache}", observe=events.append)
+        notes = [e.text for e in events if isinstance(e, Note) and "frozen layers" in e.text]
+        found[cache] = notes, [e.value for e in events if isinstance(e, Metric) and (e.split, e.name) == ("train", "loss")]
+        assert not list((tmp_path / cache).rglob("activations"))  # gone with the scratch of the build
+    words = "what the 1 frozen layers below give is"
+    assert found["4"][0] == [f"{words} kept on disk between epochs (at most 4 GB, execution.cache_gb)"]
+    assert found["0"][0] == [f"{words} not kept between epochs: execution.cache_gb is 0"]
+    assert len(found["4"][1]) == 20
+    assert found["4"][1] == pytest.approx(found["0"][1], rel=1e-4)
+
+
 def test_the_plan_predicts_nothing_for_a_method_without_a_model(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project.parent)
     done = CliRunner().invoke(app, ["plan", setting("prompt"), "--json"])
     assert done.exit_code == 0, done.stderr
     assert "no memory model for the method prompt" in done.stderr
     assert '"estimate": null' in done.stdout
+    for engine in ("generic", "reference"):
+        other = CliRunner().invoke(app, ["plan", f"execution.engine={engine}", "--json"])
+        assert f"there is no memory model for the {engine} engine: time and memory are not predicted" in other.stderr
+        assert '"estimate": null' in other.stdout
 
 
 def test_what_merges_is_exported_and_what_does_not_says_why(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

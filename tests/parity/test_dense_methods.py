@@ -1,4 +1,4 @@
-"""DoRA, IA3, BitFit and the last layers on the fast engine: the gradients of the reference in float64, the same trained weights."""
+"""DoRA, IA3, BitFit, upper layers and LoRA on some on the fast engine: the gradients of the reference, the same trained weights."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from luthier.engine.methods.bitfit import BitFitSpec
 from luthier.engine.methods.dora import DoRASpec
 from luthier.engine.methods.ia3 import IA3Spec
 from luthier.engine.methods.last_layers import LastLayersSpec
+from luthier.engine.methods.lora import LoRASpec
 from luthier.engine.select import load_engine
 from luthier.parts.losses.sft import SFT
 from toys import FAMILIES, relative_errors
@@ -27,6 +28,7 @@ SPECS = {
     "ia3": IA3Spec(),
     "ia3-some": IA3Spec(("q_proj", "o_proj"), ("up_proj", "down_proj")),
     "biases": BitFitSpec(create=True),
+    "lora-above": LoRASpec(3, 5.0, ("model.layers.1.*",)),
     "one": LastLayersSpec(1),
     "two": LastLayersSpec(2),
 }

@@ -14,8 +14,8 @@ import torch
 from hard_batches import as_batch, deep_tree, packed
 from luthier.core.execution import Execution
 from luthier.engine.contract import Keeping, NoiseRates, TokenSequence
-from luthier.engine.methods.dora import DoRASpec
 from luthier.engine.methods.last_layers import LastLayersSpec
+from luthier.engine.methods.lora import LoRASpec
 from luthier.engine.select import load_engine
 from luthier.parts.losses.sft import SFT
 
@@ -114,7 +114,7 @@ def test_the_lower_layers_are_computed_once_for_each_row(toy_folder: Any, tmp_pa
 
 
 def test_another_method_on_upper_layers_alone_has_it_too(toy_folder: Any, tmp_path: Path) -> None:
-    spec = DoRASpec(2, 4.0, ("model.layers.1.*",))
+    spec = LoRASpec(2, 4.0, ("model.layers.1.*",))
     plain, with_it = engine_of(toy_folder("llama"), spec), engine_of(toy_folder("llama"), spec)
     assert "is kept" in with_it.keep_activations(keeping(tmp_path / "kept"), rows(), steps())
     assert trained(with_it) == pytest.approx(trained(plain), rel=1e-12)

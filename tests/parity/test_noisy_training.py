@@ -122,7 +122,7 @@ def test_rows_share_nothing_unless_their_masks_are_shared(toy_folder: Any) -> No
 
 def test_recomputed_layers_see_the_same_noise(toy_folder: Any) -> None:
     whole, again = (toy_engine(toy_folder("llama"), "fast", SPEC) for _ in range(2))
-    again._room = type("Tight", (), {"recomputed_layers": lambda self, rows: 2})()
+    again._room = type("Tight", (), {"recomputed_layers": lambda self, rows: 2, "under": lambda self, noise: self})()
     given = noisy(as_batch(deep_tree()), RATES["all"])
     for engine in (whole, again):
         engine.forward_backward(given, SFT())

@@ -122,7 +122,7 @@ def _counted(workspace: Workspace) -> Trains | str | None:
     try:
         return trains_of(recipe.method.spec(), layers_of(read_architecture(Path(base.folder))))
     except EngineRefused as refusal:
-        return f"the fast engine, which has a memory model, refuses: {refusal}"
+        return str(refusal)
 
 
 def _figures(found: Forecast, model: MemoryModel, limit: int, rate: float, workspace: Workspace) -> Estimate:

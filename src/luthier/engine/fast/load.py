@@ -18,7 +18,7 @@ from luthier.engine.fast.engine import FastEngine
 from luthier.engine.fast.weights import Trained, build_weights, values_of
 from luthier.engine.memory.dimensions import Trains, read_dimensions
 from luthier.engine.memory.flops import FROZEN
-from luthier.engine.memory.room import Uncounted, make_room
+from luthier.engine.memory.room import Room, Uncounted, make_room
 from luthier.engine.methods.bitfit import BitFitSpec, no_biases
 from luthier.engine.methods.contract import MethodSpec, fill
 from luthier.engine.methods.dora import DoRASpec
@@ -40,11 +40,11 @@ def load_fast(
     arch = read_architecture(folder)
     layers = layers_of(arch)
     parameters = _parameters(spec, arch, layers, seed, values)
-    counted = spec is None or type(spec) is LoRASpec
-    if spec is not None and not counted and dtype == torch.bfloat16:
+    if spec is not None and type(spec) is not LoRASpec and dtype == torch.bfloat16:
         raise EngineRefused("products in bfloat16 are for lora", spec.kind, "train.precision", "use precision=float32")
-    kind = str(dtype).removeprefix("torch.")
-    room = make_room(read_dimensions(folder), trains_of(spec, layers), execution, kind) if counted else Uncounted.of(execution)
+    room: Room | Uncounted = Uncounted.of(execution)
+    if spec is None or _counted(spec, layers):
+        room = make_room(read_dimensions(folder), trains_of(spec, layers), execution, str(dtype).removeprefix("torch."))
     if weights is not None:
         fill(parameters, weights, folder.name)
     scale = spec.scale if isinstance(spec, LoRASpec) else 1.0
@@ -133,8 +133,18 @@ def trains_of(spec: MethodSpec | None, layers: Layers) -> Trains:
         return FROZEN
     if not isinstance(spec, LoRASpec) or type(spec) is not LoRASpec:
         raise EngineRefused("memory and time are counted for lora", spec.kind, "train.method.kind")
-    chosen = _adapted(spec, layers)
-    parts = tuple(dict.fromkeys(name.rsplit(".", 1)[-1] for name in chosen))
-    if len(chosen) != sum(name.rsplit(".", 1)[-1] in parts for name in layers.linear):
-        raise EngineRefused("the fast engine adapts a layer in the whole stack", f"{len(chosen)} layers", WHERE, "use engine=reference")
-    return Trains(spec.rank, parts)
+    if not _counted(spec, layers):
+        raise EngineRefused("memory and time are counted for lora on the same parts of every layer", ", ".join(spec.targets), WHERE)
+    return Trains(spec.rank, _parts(spec, layers))
+
+
+def _parts(spec: LoRASpec, layers: Layers) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.rsplit(".", 1)[-1] for name in _adapted(spec, layers)))
+
+
+def _counted(spec: MethodSpec, layers: Layers) -> bool:
+    """Whether the memory model knows it: LoRA on the same parts of every layer."""
+    if type(spec) is not LoRASpec:
+        return False
+    parts = _parts(spec, layers)
+    return len(_adapted(spec, layers)) == sum(name.rsplit(".", 1)[-1] in parts for name in layers.linear)

@@ -10,6 +10,7 @@ import json
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,6 +34,9 @@ from luthier.stages.train.ranges import warnings
 from luthier.stages.train.recipe import Recipe
 from luthier.stages.train.watch import Watch
 
+if TYPE_CHECKING:
+    from luthier.engine.text.load import AnyRenderer
+
 BEGUN = "scratch/begun.json"
 """The micro-batch of a build, for its resumes."""
 
@@ -53,16 +57,10 @@ class Train(Stage[Checkpoint]):
             return self._build(ctx, open_until_done)
 
     def _build(self, ctx: Context, open_until_done: ExitStack) -> Checkpoint:
-        from luthier.engine.checkpoint.folder import load_newest
         from luthier.engine.loading import open_for, predictor_for
-        from luthier.engine.text.load import load_renderer
 
         base, prepared = ctx.get(self.base).result, ctx.get(self.prepared)
-        shutil.rmtree(ctx.dir / "renderer", ignore_errors=True)
-        (ctx.dir / "renderer").mkdir()
-        for path in files_below(prepared.path / "renderer"):
-            write_bytes(ctx.dir / "renderer" / path.name, path.read_bytes())
-        renderer = load_renderer(ctx.dir / "renderer")
+        renderer = _copied_renderer(prepared.path / "renderer", ctx.dir / "renderer")
         execution = _as_begun(ctx)
         check_processes(execution, prepared.result)
         opened = open_for(renderer, Path(base.folder), self.recipe.method.spec(), execution, self.recipe.seed, self.recipe.precision)
@@ -74,11 +72,7 @@ class Train(Stage[Checkpoint]):
         foreseen = _foresee(engine, rows, self.recipe, ctx)
         _keep(engine, rows, self.recipe, base.weights_sha256, ctx)
         done = train(engine, rows, self.recipe.loss(), self.recipe, watch, ctx, watch.objective)
-        best = load_newest(ctx.dir / BEST)
-        if best is None or best.step != done.best_step:
-            fault = f"the best checkpoint (step {done.best_step}) is gone from {ctx.dir}"
-            raise CorruptArtifact(f"{fault}; delete that folder and run the same command again")
-        engine.load_state(best.state)
+        engine.load_state(_best_state(ctx.dir, done.best_step))
         known_anywhere = not base.source.startswith(("folder ", "GGUF file "))
         engine.save_adapter(ctx.dir / "adapter", base.name if known_anywhere else base.folder)
         return Checkpoint(
@@ -118,6 +112,27 @@ def _sample(rows: list[Example], recipe: Recipe) -> tuple[Example, ...]:
     """`train_sample` rows drawn by seed: the first ones of a stratified split may all be of one class."""
     order = np.random.default_rng([recipe.seed, len(rows)]).permutation(len(rows))
     return tuple(rows[i] for i in sorted(order[: recipe.train_sample]))
+
+
+def _copied_renderer(source: Path, target: Path) -> AnyRenderer:
+    """The renderer of the prepared rows, whose files are copied into the artifact."""
+    from luthier.engine.text.load import load_renderer
+
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    for path in files_below(source):
+        write_bytes(target / path.name, path.read_bytes())
+    return load_renderer(target)
+
+
+def _best_state(folder: Path, step: int) -> dict[str, Any]:
+    from luthier.engine.checkpoint.folder import load_newest
+
+    best = load_newest(folder / BEST)
+    if best is None or best.step != step:
+        fault = f"the best checkpoint (step {step}) is gone from {folder}"
+        raise CorruptArtifact(f"{fault}; delete that folder and run the same command again")
+    return best.state
 
 
 def _as_begun(ctx: Context) -> Execution:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from luthier.parts.scorers.calibration import CalibrationScorer
-from luthier.parts.scorers.scorer import Score
+from luthier.parts.scorers.scorer import Score, Unit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 class Brier(CalibrationScorer):
     """In [0, 2], lower is better: the mean over rows of the sum over labels of (probability - truth)^2, as Brier wrote it."""
+
+    unit: ClassVar[Unit] = "number"
 
     kind: Literal["brier"] = "brier"
 

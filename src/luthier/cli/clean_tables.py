@@ -115,7 +115,8 @@ def print_cleaning(done: FileCleaning, out: Path | None, rows: int) -> DataClean
 
 def _print_change(screen: Console, head: str, before: str, after: str) -> None:
     screen.print(Text(head, style="dim"))
-    screen.print(Text("  ").append_text(inline_diff(before, after, bool(screen.color_system))), soft_wrap=True)
+    indent = " " * (len(head) - len(head.lstrip()) + 2)
+    screen.print(Text(indent).append_text(inline_diff(before, after, bool(screen.color_system))), soft_wrap=True)
 
 
 def print_stories(row: str, stories: Sequence[Story]) -> DataWhyDocument:

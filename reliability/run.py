@@ -32,6 +32,7 @@ from memory_grid import memory_grid  # noqa: E402
 from mutated import mutated_inputs  # noqa: E402
 from pii import pii  # noqa: E402
 from poisoning import poisoning  # noqa: E402
+from stream import stream  # noqa: E402
 
 from toy_project import command, environment, make_learner, write_toy  # noqa: E402
 
@@ -139,6 +140,7 @@ TRIALS: dict[str, tuple[Callable[[int, int], Result], int]] = {
     "pii": (pii, 5000),
     "label-errors": (label_errors, 20_000),
     "poisoning": (poisoning, 2),
+    "stream": (stream, 300),
 }
 
 

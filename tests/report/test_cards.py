@@ -27,6 +27,21 @@ def test_sections(rich: RunReport, minimal: RunReport) -> None:
         assert re.findall(r"^## (.+)$", data_card(report), re.M) == DATA
 
 
+def test_the_data_card_shows_the_right_to_use_each_source(rich: RunReport, minimal: RunReport) -> None:
+    source = rich.data.sources[0].model_copy(update={"allows": "any use", "consent": "not_needed", "provenance": "our | shop"})
+    report = rich.model_copy(
+        update={
+            "data": rich.data.model_copy(update={"sources": (source,)}),
+            "objective": rich.objective.model_copy(update={"use": "commercial, not passed on"}),
+        }
+    )
+    card = data_card(report)
+    assert "Intended use: commercial, not passed on." in card
+    assert "| data/banking.csv | any use | not needed | our \\| shop | none stated |" in card
+    assert "Intended use: not stated." in data_card(minimal)
+    assert "- Intended use: commercial, not passed on" in model_card(report)
+
+
 def test_front_matter_is_the_fields_own(rich: RunReport) -> None:
     found = front_matter(model_card(rich))
     assert found["base_model"] == "HuggingFaceTB/SmolLM2-135M-Instruct"

@@ -26,9 +26,16 @@ app.command("why")(clean_verbs.why)
 app.command("diff")(clean_verbs.diff)
 app.command("freeze")(clean_verbs.freeze)
 DataPath = Annotated[Path, typer.Argument(help="A data file, or a folder with train and test files.")]
+DataSource = Annotated[
+    str,
+    typer.Argument(
+        help="A data file, an archive, a folder with train and test files, an address, hub://org/name?split=train, or a database."
+    ),
+]
 
 
 Map = Annotated[str | None, typer.Option("--map", help="The mapping: classification:text=title,label=topic, or YAML in braces.")]
+Query = Annotated[str | None, typer.Option("--query", help="The SELECT to read, when SOURCE is the address of a database.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Reject a file that has any bad row.")]
 
 
@@ -36,22 +43,29 @@ Also = Annotated[list[str] | None, typer.Option("--check", help="Another check b
 
 
 @app.command("check", context_settings={"ignore_unknown_options": True})
-def check(path: DataPath, mapping: Map = None, strict: Strict = False, also: Also = None, json: Json = False) -> None:
-    """Judge a data file: accept, repair, warn (exit 0), quarantine (1) or reject (2)."""
+def check(
+    source: DataSource, mapping: Map = None, query: Query = None, strict: Strict = False, also: Also = None, json: Json = False
+) -> None:
+    """Judge a data file or source: accept, repair, warn (exit 0), quarantine (1) or reject (2)."""
 
     def verb() -> int:
         from luthier.cli.data_tables import print_check
         from luthier.parts.checks.steps import step_from_text
+        from luthier.parts.origins.loading import origin_of
         from luthier.parts.sources.mapping import mapping_from_text
         from luthier.stages.data.check import check_file, check_with, exit_code
+        from luthier.stages.data.check_source import check_source
 
+        origin, path = origin_of(source, query), Path(source)
         chosen = mapping_from_text(mapping) if mapping is not None else None
-        document = (
-            check_with(path, chosen, [step_from_text(text) for text in also], strict) if also else check_file(path, chosen, strict=strict)
-        )
+        steps = [step_from_text(text) for text in also or ()]
+        if origin is not None:
+            document = check_source(origin, chosen, steps, strict)
+        else:
+            document = check_with(path, chosen, steps, strict) if steps else check_file(path, chosen, strict=strict)
         if json:
             emit(document)
-        print_check(document, path.name)
+        print_check(document, path.name if origin is None else origin.shown())
         return exit_code(document.verdict)
 
     guard(verb, json)

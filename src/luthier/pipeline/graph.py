@@ -6,6 +6,7 @@ store does the rest.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from luthier.core.artifacts import BaseModel, Checkpoint, Dataset, Predictions, 
 from luthier.core.keys import SourceFile
 from luthier.core.stage import Stage
 from luthier.pipeline.project import Project
+from luthier.pipeline.sources import Located, locate
 from luthier.stages.choose.base import Base
 from luthier.stages.data.clean import Clean
 from luthier.stages.data.cleaning import CleanPlan
@@ -46,11 +48,14 @@ class Graph:
         return {f.name: stage for f in fields(self) if (stage := getattr(self, f.name)) is not None}
 
 
-def wire(project: Project, root: Path) -> Graph:
-    """The graph of `project`; `root` is the folder of the project file, against which its paths are read."""
+def wire(project: Project, root: Path, located: Sequence[Located] | None = None) -> Graph:
+    """The graph of `project`; `root` is the folder of the project file, against which its paths are read.
+
+    located: the data files, sources brought here; they are looked for, and brought below `.luthier` in `root`, when not given.
+    """
     metric, others, decoding = project.objective.primary(), project.objective.others(), project.decoding()
     base = Base(name=_base_name(project.base, root))
-    rows = ingest(project, root)
+    rows = ingest(project, root, located)
     plan, against = project.data.clean, named_test_sets(project, root)
     clean = Clean(dataset=rows, plan=plan) if plan is not None else None
     if plan is not None:  # what is compared is repaired alike
@@ -65,10 +70,11 @@ def wire(project: Project, root: Path) -> Graph:
     return Graph(base, rows, clean, split, prepared, prompting, train, baseline, tuned, verdict)
 
 
-def ingest(project: Project, root: Path) -> Ingest:
+def ingest(project: Project, root: Path, located: Sequence[Located] | None = None) -> Ingest:
     """The first stage of the data: files and mapping as the project says."""
     data = project.data
-    files = tuple(DataFile(source=SourceFile(path=str(root / f.path)), role=f.split) for f in data.files)
+    located = tuple(locate(project, root, root / ".luthier")) if located is None else located
+    files = tuple(DataFile(source=SourceFile(path=str(f.path)), role=f.entry.split, notes=f.notes) for f in located)
     return Ingest(files=files, mapping=data.mapping, prompt=data.prompt, labels=data.labels, strict=data.strict, repairs=data.repairs)
 
 

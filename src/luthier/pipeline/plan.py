@@ -11,6 +11,7 @@ from luthier.core.rows import read_split
 from luthier.engine.models.kinds import describe_kind, peek_kind
 from luthier.engine.models.resolve import check_name
 from luthier.pipeline.estimate import not_predicted
+from luthier.pipeline.project import legal_doubts
 from luthier.pipeline.workspace import Workspace
 from luthier.stages.train.class_weights import in_words, weight_of_label
 from luthier.stages.train.ranges import warnings
@@ -30,6 +31,7 @@ def advice(workspace: Workspace) -> Iterator[str]:
     """What a careful colleague would say before the run; figures only where they are known."""
     graph, recipe = workspace.graph, workspace.project.train
     yield from _base(workspace)
+    yield from rights(workspace)
     if not workspace.store.is_built(graph.split):
         yield "row counts are not known before the data is read; `luthier data check FILE` judges a file now"
     else:
@@ -51,6 +53,14 @@ def advice(workspace: Workspace) -> Iterator[str]:
     looks = workspace.database.looks(graph.split.key())
     if looks and not workspace.store.is_built(graph.tuned):
         yield f"the sealed rows have been looked at {looks} times; this run would be one more look"
+
+
+def rights(workspace: Workspace) -> Iterator[str]:
+    """What is not known of the right to use the sources, a line each; that licences are not judged, when the use is not stated."""
+    if workspace.project.objective.use is None:
+        yield "the intended use is not stated (objective.use: commercial, redistribution): licences are shown in the data card, not judged"
+    for doubt in legal_doubts(workspace.project):
+        yield f"{doubt.source}: {doubt.reason}; {doubt.fix}"
 
 
 def _base(workspace: Workspace) -> Iterator[str]:

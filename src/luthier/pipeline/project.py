@@ -16,6 +16,8 @@ from luthier.core.config import Config, apply_overrides, parse_config, read_yaml
 from luthier.core.errors import UserError
 from luthier.core.execution import Execution
 from luthier.engine.decoding import Decoding
+from luthier.parts.legal.fit import Doubt, IntendedUse, Rights, doubts
+from luthier.parts.origins.loading import OriginConfig, long_form
 from luthier.parts.prompting import DEFAULT_WAYS, Prompting
 from luthier.parts.scorers import ScorerConfig, load
 from luthier.parts.scorers.loading import NEEDS_SETTINGS, Task, default_metric
@@ -40,6 +42,7 @@ class Objective(Config):
     metrics: tuple[ScorerConfig, ...] = ()
     constraints: tuple[str, ...] = ()
     affected: tuple[str, ...] = ()
+    use: IntendedUse | None = Field(default=None, description="what the model is for, as far as licences ask; they are judged by it")
 
     @model_validator(mode="after")
     def _decides(self) -> Objective:
@@ -61,12 +64,26 @@ class Objective(Config):
         return tuple(s for s in self.metrics if s != self.primary())
 
 
-class FileEntry(Config):
-    """One data file and the split that its rows belong to (`any`: they are split by us)."""
+class FileEntry(Rights):
+    """One data file, or a source that gives some, the split that its rows belong to (`any`: split by us), and the right to use it."""
 
-    path: str
+    path: str | None = Field(
+        default=None, description="a file beside the project file, an archive, or an address such as s3://bucket/rows.jsonl"
+    )
+    source: OriginConfig | None = Field(
+        default=None, description="a source that is no file here; `hub:`, `sql:`, `url:` and `archive:` are short"
+    )
     split: Literal["any", "train", "validation", "test"] = "any"
-    licence: str | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> FileEntry:
+        if (self.path is None) == (self.source is None):
+            raise ValueError("a path or a source must be given, and not both")
+        return self
+
+    def shown(self) -> str:
+        """Where the rows come from, in a report."""
+        return self.path if self.path is not None else self.source.shown()  # type: ignore[union-attr]
 
 
 class NamedTestSet(Config):
@@ -83,7 +100,7 @@ def _entry(value: Any) -> Any:
 class DataSection(Config):
     """Files, how their columns map to rows, and the prompt around them."""
 
-    files: tuple[Annotated[FileEntry, BeforeValidator(_entry)], ...] = Field(min_length=1)
+    files: tuple[Annotated[FileEntry, BeforeValidator(long_form)], ...] = Field(min_length=1)
     mapping: Mapping
     prompt: PromptTemplate | None = None
     labels: tuple[str, ...] | None = None
@@ -187,6 +204,22 @@ def _with_blocks_placed(train: dict[str, Any], root: Path) -> dict[str, Any]:
     return {**train, "method": {**method, "stored": {**stored, "path": str(root / stored["path"])}}}
 
 
+def legal_doubts(project: Project) -> list[Doubt]:
+    """What is not known of the right to use each source, and what conflicts with the intended use."""
+    use = project.objective.use
+    return [doubt for entry in project.data.files for doubt in doubts(entry.shown(), entry, use)]
+
+
+def refuse_conflicts(project: Project) -> None:
+    """Raise UserError when a source may not be used as intended."""
+    conflicts = [d for d in legal_doubts(project) if d.blocks]
+    if conflicts:
+        use = project.objective.use
+        more = f"; and {len(conflicts) - 1} more" if len(conflicts) > 1 else ""
+        must = f"each source must allow the intended use ({use.words()})" if use else "each source must be allowed to be used"
+        raise UserError(must, f"{conflicts[0].source}: {conflicts[0].reason}{more}", "data.files, objective.use", conflicts[0].fix)
+
+
 def load_project(path: Path, overrides: tuple[str, ...] = ()) -> Project:
     """Read, override and check a project file. Paths in it are relative to its folder. Raises UserError."""
     data = apply_overrides(read_yaml(path), overrides)
@@ -199,8 +232,10 @@ def load_project(path: Path, overrides: tuple[str, ...] = ()) -> Project:
         data["train"] = _with_blocks_placed(data["train"], path.parent)
     project = parse_config(Project, data, str(path))
     for i, entry in enumerate(project.data.files):
-        if not (path.parent / entry.path).exists():
-            raise UserError("the data file must exist", entry.path, f"data.files.{i}.path, looked for in {path.parent.resolve()}")
+        given = entry.path or getattr(entry.source, "path", None)
+        if given is not None and not (path.parent / given).exists():
+            raise UserError("the data file must exist", given, f"data.files.{i}.path, looked for in {path.parent.resolve()}")
+    refuse_conflicts(project)
     for i, named in enumerate(project.data.against):
         if not (path.parent / named.path).exists():
             raise UserError("the test set must exist", named.path, f"data.against.{i}.path, looked for in {path.parent.resolve()}")

@@ -18,6 +18,9 @@ from luthier.core.ledger import GONE, LedgerEntry, read_ledger
 from luthier.core.record import read_record
 from luthier.core.records import read_records
 from luthier.core.stage import Built
+from luthier.parts.legal.fit import Rights
+from luthier.parts.legal.licences import allows
+from luthier.pipeline.project import FileEntry
 from luthier.pipeline.report_evaluation import candidates_of, evaluation_of
 from luthier.pipeline.workspace import Workspace
 from luthier.report.diagnose import diagnose
@@ -39,6 +42,7 @@ from luthier.report.sections import (
     Training,
 )
 from luthier.stages.data.clean import STEP as CLEAN
+from luthier.stages.data.ingest import display_names
 
 Artifacts = dict[str, Built[Any]]
 
@@ -86,6 +90,7 @@ def _objective(workspace: Workspace) -> Objective:
         higher_is_better=scorer.higher_is_better,
         constraints=objective.constraints,
         affected=objective.affected,
+        use=objective.use.words() if objective.use else "",
     )
 
 
@@ -111,11 +116,12 @@ def _model(workspace: Workspace, folder: Path, built: Artifacts) -> ModelInfo:
 
 def _data(workspace: Workspace, built: Artifacts) -> Data:
     entries = list(read_ledger(built["prepared"].path / "ledger.jsonl"))
-    files = workspace.project.data.files
+    located = workspace.located
+    names = display_names([f.path for f in located])
     seen = Counter(e.source.rpartition(" ")[0].rpartition(" ")[0] for e in {e.source: e for e in entries}.values())
     sources = tuple(
-        SourceFile(file=f.path, num_rows=seen.get(Path(f.path).name, 0), licence=f.licence, sha256=_sha256(workspace.root / f.path))
-        for f in files
+        SourceFile(file=f.shown, num_rows=seen.get(name, 0), sha256=_sha256(f.path), allows=allows(f.entry.licence), **rights_of(f.entry))
+        for f, name in zip(located, names, strict=True)
     )
     dataset = built["split"]
     splits = []
@@ -126,6 +132,11 @@ def _data(workspace: Workspace, built: Artifacts) -> Data:
     read, cleaned = (_findings(built[role].path / "findings.json") if role in built else () for role in ("rows", "clean"))
     findings = told_once(read, cleaned, entries)
     return Data(sources=sources, ledger=ledger_steps(entries), splits=tuple(splits), findings=findings)
+
+
+def rights_of(entry: FileEntry) -> dict[str, str | None]:
+    """What is known of the right to use a source, by field."""
+    return {name: getattr(entry, name) for name in Rights.model_fields}
 
 
 def _sha256(path: Path) -> str:

@@ -19,6 +19,7 @@ from luthier.core.events import Event, Metric, Note, Observer, Progress, StageFi
 from luthier.core.files import append_bytes, write_atomic
 from luthier.core.lease import acquire
 from luthier.core.stage import Built
+from luthier.pipeline.project import legal_doubts
 from luthier.pipeline.workspace import Workspace
 from luthier.report.files import read_report
 from luthier.report.model import RunReport
@@ -104,8 +105,13 @@ def folder_of(workspace: Workspace, number: int) -> Path:
 def resolved_yaml(workspace: Workspace, folder: Path) -> str:
     """The project with every default filled in, as YAML; its paths are read from `folder`, like those of any project file."""
     body = workspace.project.model_dump(mode="json")
-    for entry in body["data"]["files"]:
-        entry["path"] = os.path.relpath(workspace.root / entry["path"], folder)
+    for entry, given in zip(body["data"]["files"], workspace.project.data.files, strict=True):
+        local = given.path if given.source is None else given.source.local(workspace.root)
+        moved = os.path.relpath(workspace.root / local, folder) if local else ""
+        if given.source is None:
+            entry["path"] = moved
+        elif moved:
+            entry["source"] = given.source.at(moved).model_dump(mode="json")
     if (workspace.root / body["base"]).exists():
         body["base"] = os.path.relpath(workspace.root / body["base"], folder)
     objective = body["objective"]
@@ -130,6 +136,8 @@ def build_all(workspace: Workspace, options: RunOptions, number: int, folder: Pa
     """Every stage of the graph by role; links each artifact into the run folder. Counts the look before it is made."""
     built: dict[str, Built[Any]] = {}
     observer = with_log(folder / "log.txt", options.observer)
+    for doubt in legal_doubts(workspace.project):
+        observer(Note(f"{doubt.source}: {doubt.reason}; {doubt.fix}", "warning"))
     for role, stage in workspace.graph.roles().items():
         if role == "tuned":
             count_look(workspace, number, options.reason)

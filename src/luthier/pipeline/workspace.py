@@ -17,6 +17,7 @@ from luthier.core.stage import Built
 from luthier.core.store import Store
 from luthier.pipeline.graph import Graph, wire
 from luthier.pipeline.project import Project, load_project
+from luthier.pipeline.sources import Located, locate
 
 if TYPE_CHECKING:
     from luthier.core.database import Database
@@ -63,9 +64,14 @@ class Workspace:
         return home_of(self.file)
 
     @cached_property
+    def located(self) -> tuple[Located, ...]:
+        """The project's data files; sources are brought here once for all that is done with them."""
+        return tuple(locate(self.project, self.root, self.home))
+
+    @cached_property
     def graph(self) -> Graph:
         """The project's stages."""
-        return wire(self.project, self.root)
+        return wire(self.project, self.root, self.located)
 
     @cached_property
     def store(self) -> Store:

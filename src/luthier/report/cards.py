@@ -51,7 +51,7 @@ def data_card(report: RunReport) -> str:
     d = report.data
     parts = [
         f"# Data of {safe(report.run.name)}",
-        "## Sources and licences\n\n" + _sources(d),
+        "## Sources and licences\n\n" + _sources(d) + "\n\n" + _rights(report),
         "## What became of the rows\n\n" + _ledger(d),
         "## Splits\n\n" + _splits(d),
         "## Classes\n\n" + _classes(d),
@@ -102,6 +102,7 @@ def _purpose(report: RunReport) -> str:
             f"- Goal: {safe(goal.goal or 'not stated')}",
             f"- Task: {safe(goal.task)}, judged by {safe(goal.metric)} ({'higher' if goal.higher_is_better else 'lower'} is better)",
             f"- Constraints: {safe('; '.join(goal.constraints) or 'none stated')}",
+            f"- Intended use: {safe(goal.use or 'not stated')}",
             f"- People affected: {safe('; '.join(goal.affected) or 'not stated')}",
         )
     )
@@ -112,6 +113,20 @@ def _sources(d: Data) -> str:
         return "Sources: not recorded."
     rows = [[safe(s.file), numbers.count(s.num_rows), safe(s.licence or "not stated"), s.sha256[:12] or "not recorded"] for s in d.sources]
     return table(("file", "rows", "licence", "sha256"), rows)
+
+
+def _rights(report: RunReport) -> str:
+    """The intended use, and for each source what its licence allows, the consent and where the rows come from."""
+    use = f"Intended use: {safe(report.objective.use or 'not stated')}."
+    if not report.data.sources:
+        return use
+    rows = [
+        [safe(s.file), safe(s.allows or "unknown"), safe((s.consent or "not stated").replace("_", " ")), safe(s.provenance or "not stated"),
+         safe(s.permission or "none stated")]
+        for s in report.data.sources
+    ]  # fmt: skip
+    told = "What a licence allows is read from a table of known licences; it is no legal advice."
+    return f"{use} {told}\n\n" + table(("source", "its licence allows", "consent", "provenance", "permission beyond it"), rows)
 
 
 def _splits(d: Data) -> str:

@@ -76,6 +76,7 @@ class Objective(Part):
     higher_is_better: bool = True
     constraints: tuple[str, ...] = ()
     affected: tuple[str, ...] = Field(default=(), description="the people whom the model's answers touch")
+    use: str = Field(default="", description="what the model is for, as far as licences ask; empty when not stated")
 
 
 class ModelInfo(Part):

@@ -39,12 +39,16 @@ class Estimate(Part):
 
 
 class SourceFile(Part):
-    """A file that rows came from."""
+    """A file or source that rows came from, and what is known of the right to use it. allows: what the licence allows, in words."""
 
     file: str
     num_rows: int
     licence: str | None = None
     sha256: str = ""
+    allows: str = ""
+    consent: str | None = None
+    provenance: str | None = None
+    permission: str | None = None
 
 
 class Reason(Part):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from luthier.parts.checks.contract import CorpusCheck, RowFacts
+from luthier.parts.checks.facts import repeated
 from luthier.parts.sources.rows import Finding
 
 
@@ -16,9 +17,9 @@ class DuplicateIds(CorpusCheck):
     """Reports each row whose given id was on an earlier row."""
 
     def __call__(self, rows: Sequence[RowFacts]) -> list[Finding]:
-        first: dict[str, str] = {}
         return [
-            Finding(row.at, f"id {row.given_id[:60]!r} again, first on {first[row.given_id]}")
-            for row in rows
-            if row.given_id is not None and first.setdefault(row.given_id, row.at) != row.at
+            Finding(row.at, f"id {str(row.given_id)[:60]!r} again, first on {first.at}")
+            for first, *others in repeated(rows, "given_id")
+            for row in others
+            if row.at != first.at
         ]

@@ -6,6 +6,7 @@ archive with one name or member that does not is refused as a whole, and says wh
 
 from __future__ import annotations
 
+import errno
 import stat
 import unicodedata
 import zipfile
@@ -145,7 +146,9 @@ def zip_bytes(opened: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Iter
         with opened.open(info) as f:
             while piece := f.read(streams.CHUNK):
                 yield piece
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as err:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as err:
+        if isinstance(err, OSError) and err.errno != errno.EINVAL:  # a place before the file's beginning
+            raise
         raise UserError(
             "each member of a zip must be whole", f"{info.filename[:80]!r}: {str(err)[:200]}", name, "fetch or write it again"
         ) from None

@@ -49,7 +49,8 @@ def _after_element(text: JsonText, source: Source) -> None:
 
 
 def broken(must: str, got: str, text: JsonText, source: Source) -> UserError:
-    """A UserError with line and offset of the cursor."""
+    """A UserError with line and offset of the cursor. A byte that is no UTF-8 (a lone surrogate here) is named by its number."""
+    got = "".join(f"byte 0x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in got)
     return UserError(must, f"{got} at line {text.line}, offset {text.offset:,}", source.name)
 
 

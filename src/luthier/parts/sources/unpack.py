@@ -6,6 +6,7 @@ with anything that an honest one does not have is refused as a whole; what a dam
 
 from __future__ import annotations
 
+import errno
 import os
 import zipfile
 from collections.abc import Iterator
@@ -132,7 +133,9 @@ def _unzip(path: Path, room: _Room) -> None:
         raise room.refuse(f"a zip must have a list of at most {archive.MAX_MEMBERS:,} members", "a longer or damaged one")
     try:
         opened = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as err:
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OSError) as err:
+        if isinstance(err, OSError) and err.errno != errno.EINVAL:  # a place before the file's beginning
+            raise
         raise room.refuse("the zip must be readable", f"damaged data: {str(err)[:200]}") from None
     with opened:
         infos = opened.infolist()

@@ -29,9 +29,10 @@ from luthier.parts.sources.mapping_base import Asking
 from luthier.parts.sources.mapping_head import Texts, labels_of
 from luthier.parts.sources.mapping_instruct import Classification
 from luthier.parts.sources.prompt import PromptTemplate
-from luthier.parts.sources.rows import BadRow, Change, Finding, RawRow
+from luthier.parts.sources.rows import WHOLE_FILE, BadRow, Change, Finding, RawRow
 from luthier.parts.sources.source import Opened, open_rows
 from luthier.stages.data.reading import FindingList, Inspector, ReadRow, read_rows
+from luthier.stages.data.seen import Seen
 
 Role = Literal["any", "train", "validation", "test"]
 STEP = "ingest"
@@ -40,10 +41,15 @@ _EVERY = 2000  # rows between two progress events
 
 
 class DataFile(Config):
-    """One file and the split its rows belong to (`any`: rows that are split later)."""
+    """One file and the split its rows belong to (`any`: rows that are split later). notes: how it was made from its source."""
 
     source: SourceFile
     role: Role = "any"
+    notes: tuple[str, ...] = ()
+
+    def identity(self) -> dict[str, Any]:
+        """The bytes and the role; how they came here is no part of what the rows are."""
+        return {"source": self.source, "role": self.role}
 
 
 class Ingest(Stage[Dataset]):
@@ -113,6 +119,8 @@ class Ingest(Stage[Dataset]):
         if opened.format == "manifest":
             raise UserError("a run names its data files one by one", "a list of files", name, "put the listed files under data.files")
         kept = writing.num_kept
+        for note in file.notes:
+            writing.file_change(Change(WHOLE_FILE, note), name, ctx)
         for i, item in enumerate(read_rows(opened, self.mapping, name, asking)):
             if isinstance(item, ReadRow):
                 self._refuse_repair(item.changes, f"{name} {item.at}")
@@ -190,7 +198,7 @@ class _Writing:
     labels: set[str] = field(default_factory=set)
     classes: set[type[Record]] = field(default_factory=set)
     num_kept: int = 0
-    _seen: Counter[str] = field(default_factory=Counter)
+    _seen: Seen = field(default_factory=Seen)
     _files: dict[str, IO[str]] = field(default_factory=dict)
 
     def open(self, stack: ExitStack, roles: list[Role]) -> None:
@@ -206,8 +214,7 @@ class _Writing:
         fate: Fate = "changed" if row.changes else "kept"
         for record in row.records:
             rid = content_id(record)
-            self._seen[rid] += 1
-            number = self._seen[rid]
+            number = self._seen.number(rid)
             record = replace(record, id=rid, key=rid if number == 1 else f"{rid}-{number}")
             self._line(role, to_json(record))
             self.counts[role] += 1

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from luthier.core.records import Record
-from luthier.parts.checks.contract import CorpusCheck, RecordCheck, RowFacts, TextCheck, facts_of, texts_of
+from luthier.parts.checks.contract import CorpusCheck, RecordCheck, TextCheck, facts_of, texts_of
 from luthier.parts.checks.discover import standing_checks
+from luthier.parts.checks.facts import FactStore
 from luthier.parts.sources.mapping import Mapping, check_columns, convert
 from luthier.parts.sources.mapping_base import Asking
 from luthier.parts.sources.rows import BadRow, Change, Finding, RawRow
@@ -64,7 +65,7 @@ def _check_template(asking: Asking, columns: set[str], mapping: Mapping) -> None
 class Inspector:
     """Runs every standing check of `parts/checks` over the records of a data set, one row at a time."""
 
-    facts: list[RowFacts] = field(default_factory=list)
+    facts: FactStore = field(default_factory=FactStore)
     _texts: dict[str, TextCheck] = field(default_factory=lambda: standing_checks(TextCheck))
     _records: dict[str, RecordCheck] = field(default_factory=lambda: standing_checks(RecordCheck))
     _corpus: dict[str, CorpusCheck] = field(default_factory=lambda: standing_checks(CorpusCheck))

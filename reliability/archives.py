@@ -43,7 +43,7 @@ class Witness:
 
 def hostile_archives(times: int, seed: int, max_seconds: float = 1.0) -> dict[str, Any]:
     """`times` archives, the families in turn; a failure is one that was kept, wrote elsewhere, took long, or ended in another error."""
-    rng, failures, said, slowest = random.Random(seed), [], Counter[str](), 0.0
+    rng, failures, said, slowest, slowest_cpu = random.Random(seed), [], Counter[str](), 0.0, 0.0
     witness = Witness()
     names = list(FAMILIES)
     families: Counter[str] = Counter()
@@ -54,7 +54,9 @@ def hostile_archives(times: int, seed: int, max_seconds: float = 1.0) -> dict[st
             found = _one(Path(folder).resolve(), family, rng, witness)
         slowest = max(slowest, found.pop("seconds"))
         said[found.pop("words")] += 1
-        if found.pop("cpu_seconds") > max_seconds:
+        cpu = found.pop("cpu_seconds")
+        slowest_cpu = max(slowest_cpu, cpu)
+        if cpu > max_seconds:
             found["slow"] = True
         if found:
             failures.append({"trial": trial, "family": family, **found})
@@ -62,6 +64,7 @@ def hostile_archives(times: int, seed: int, max_seconds: float = 1.0) -> dict[st
         "trials": times,
         "families": dict(families),
         "slowest_seconds": round(slowest, 3),
+        "slowest_cpu_seconds": round(slowest_cpu, 3),
         "refusals": dict(said.most_common()),
         "failures": failures,
     }

@@ -16,6 +16,7 @@ from luthier.stats.intervals import (
     jackknife,
     mean_counts,
     mean_of_counts,
+    median_interval,
     standard_error,
     wilson,
 )
@@ -130,3 +131,20 @@ def test_bad_options_are_refused() -> None:
         Resampling(resamples=10)
     with pytest.raises(UserError, match="one group per row"):
         bca(mean_counts(np.ones(3)), groups=["a"])
+
+
+@pytest.mark.parametrize("n", [6, 7, 20, 101])
+def test_the_median_lies_between_the_order_statistics_of_the_binomial(n: int) -> None:
+    values = np.random.default_rng(n).exponential(size=n)
+    got = median_interval(values)
+    ordered = sorted(values)
+    skipped = next(k for k in range(n, 0, -1) if scipy_stats.binom.cdf(k - 1, n, 0.5) <= 0.025)
+    assert (got.low, got.high) == (ordered[skipped - 1], ordered[n - skipped])
+    assert got.value == np.median(values)
+
+
+def test_too_few_values_have_no_interval_of_the_median() -> None:
+    with pytest.raises(UserError, match="at least 6 values"):
+        median_interval(np.arange(5.0))
+    with pytest.raises(UserError, match="at least 6"):
+        median_interval(np.zeros(0))

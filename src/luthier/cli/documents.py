@@ -37,6 +37,38 @@ class PlanDocument(Document):
     steps: tuple[PlanStep, ...]
     advice: tuple[str, ...]
     estimate: dict[str, Any] | None = None
+    probe: dict[str, Any] | None = None
+
+
+class BenchStep(pydantic.BaseModel):
+    """One candidate of a dry run. `state`: built, in progress, to build, or skipped (`what` is then the reason)."""
+
+    model_config = pydantic.ConfigDict(frozen=True)
+
+    name: str
+    state: Literal["built", "in progress", "to build", "skipped"]
+    what: str
+
+
+class BenchPlanDocument(Document):
+    """`luthier bench --dry-run --json`."""
+
+    kind: Literal["bench_plan"] = "bench_plan"
+    project: str
+    candidates: tuple[BenchStep, ...]
+
+
+class BenchDocument(Document):
+    """`luthier bench --json`: candidates from best to worst on validation rows, every pair, the groups and the decision in words.
+
+    Latency in milliseconds a row answered alone, memory and size in MB of 10^6 bytes; `table` is what `bench.json` holds.
+    """
+
+    kind: Literal["bench"] = "bench"
+    project: str
+    folder: str
+    table: dict[str, Any]
+    decision: dict[str, Any]
 
 
 class RunDocument(Document):

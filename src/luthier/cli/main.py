@@ -10,7 +10,7 @@ import os
 
 import typer
 
-from luthier.cli import data_verbs, doctor_verb, harness_verbs, model_verbs, project_verbs, run_verbs
+from luthier.cli import bench_verb, data_verbs, doctor_verb, harness_verbs, model_verbs, project_verbs, run_verbs
 
 app = typer.Typer(
     name="luthier",
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.command("init")(project_verbs.init)
 app.command("import")(project_verbs.import_file)
 app.command("plan")(project_verbs.plan)
+app.command("bench")(bench_verb.bench)
 app.command("run")(run_verbs.run)
 app.command("train")(run_verbs.train)
 app.command("eval")(run_verbs.evaluate)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from luthier.cli.options import DEFAULT, File, Json, Overrides
+from luthier.cli.options import DEFAULT, File, Json, Overrides, Wait
 from luthier.cli.process import emit, guard, say
 
 Folder = Annotated[Path, typer.Argument(help="The folder to create.")]
@@ -61,7 +61,10 @@ def import_file(job: JobFile, out: ProjectOut = DEFAULT, kind: JobKind = "auto",
     guard(verb, json)
 
 
-def plan(overrides: Overrides = None, file: File = DEFAULT, json: Json = False) -> None:
+Probe = Annotated[bool, typer.Option("--probe", help="Measure the candidates of `luthier bench` and decide whether to fine-tune at all.")]
+
+
+def plan(overrides: Overrides = None, file: File = DEFAULT, probe: Probe = False, wait: Wait = False, json: Json = False) -> None:
     """What would run: every stage with its key, and what is already built."""
 
     def verb() -> int:
@@ -72,19 +75,40 @@ def plan(overrides: Overrides = None, file: File = DEFAULT, json: Json = False) 
         from luthier.pipeline.workspace import Workspace
 
         workspace = Workspace.open(file, tuple(overrides or ()))
+        probed = probe_project(workspace, wait) if probe else None
         rows = tuple(PlanStep(role=r, stage=s, key=k, state=state) for r, s, k, state in steps(workspace))
         expected = estimate(workspace)
         words = (*advice(workspace), *(expected.lines() if expected else ()))
         figures = expected.model_dump(mode="json") if expected else None
-        document = PlanDocument(project=workspace.project.name, steps=rows, advice=words, estimate=figures)
+        decision = probed.decision.model_dump(mode="json") if probed else None
+        document = PlanDocument(project=workspace.project.name, steps=rows, advice=words, estimate=figures, probe=decision)
         if json:
             emit(document)
         print_table(workspace.project.name, ("step", "stage", "key", "state"), [(s.role, s.stage, s.key[:12], s.state) for s in rows])
         for line in document.advice:
             say(f"- {line}")
+        if probed:
+            show_decision(probed)
         return 0
 
     guard(verb, json)
+
+
+def probe_project(workspace: Any, wait: bool) -> Any:
+    """The measured candidates of the project."""
+    from luthier.cli.run_verbs import watched
+    from luthier.pipeline.bench import run_bench
+
+    return watched(lambda options: run_bench(workspace, options), wait)
+
+
+def show_decision(bench: Any) -> None:
+    """The table, then whether to fine-tune."""
+    from luthier.cli.bench_verb import print_bench
+
+    print_bench(bench.table)
+    for line in bench.decision.words:
+        say(f"- {line}")
 
 
 What = Annotated[str, typer.Argument(help="runs, artifacts, or a run's number or name.")]

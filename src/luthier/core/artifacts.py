@@ -95,6 +95,31 @@ class Prompting(Artifact):
     validation: dict[str, float]
 
 
+class ClassicalModel(Artifact):
+    """A model that is no language model, fitted on the training rows, in the artifact's folder; some read an encoder's embeddings."""
+
+    kind: str
+    settings: dict[str, float] = {}
+    base: str | None = None
+    base_folder: str | None = None
+
+
+class Footprint(Artifact):
+    """What answering rows one by one costs on one machine, in a process of its own. latency_ms: the median with its interval.
+
+    peak_memory_mb: of that process, model included. tokens_per_character: of the rows' own text; None without a tokenizer.
+    """
+
+    num_rows: int
+    latency_ms: dict[str, float]
+    cpu_seconds_per_row: float
+    peak_memory_mb: float
+    size_mb: float
+    tokens_per_character: float | None
+    machine: str
+    measured: str
+
+
 class Predictions(Artifact):
     """One model's answers to one split (`predictions.jsonl`) and their scores with intervals."""
 

@@ -54,7 +54,7 @@ def wire(project: Project, root: Path, located: Sequence[Located] | None = None)
     located: the data files, sources brought here; they are looked for, and brought below `.luthier` in `root`, when not given.
     """
     metric, others, decoding = project.objective.primary(), project.objective.others(), project.decoding()
-    base = Base(name=_base_name(project.base, root))
+    base = Base(name=base_name(project.base, root))
     rows = ingest(project, root, located)
     plan, against = project.data.clean, named_test_sets(project, root)
     clean = Clean(dataset=rows, plan=plan) if plan is not None else None
@@ -89,6 +89,6 @@ def named_test_sets(project: Project, root: Path) -> tuple[Ingest, ...]:
     return tuple(out)
 
 
-def _base_name(name: str, root: Path) -> str:
+def base_name(name: str, root: Path) -> str:
     """A path is read against the project's folder; every other name is left as it is."""
     return str(root / name) if (root / name).exists() and name not in ("", ".") else name

@@ -23,6 +23,7 @@ from luthier.parts.scorers import ScorerConfig, load
 from luthier.parts.scorers.loading import NEEDS_SETTINGS, Task, default_metric
 from luthier.parts.sources.mapping import Mapping
 from luthier.parts.sources.prompt import PromptTemplate
+from luthier.stages.choose.bench import BenchPlan
 from luthier.stages.data.cleaning import CleanPlan
 from luthier.stages.data.prepare import PreparePlan
 from luthier.stages.data.split import SplitPlan
@@ -145,6 +146,7 @@ class Project(Config):
     prepare: PreparePlan = PreparePlan()
     train: Recipe = Recipe()
     evaluate: EvaluateSection = EvaluateSection()
+    bench: BenchPlan = BenchPlan()
     execution: Execution = Execution()
 
     @model_validator(mode="after")

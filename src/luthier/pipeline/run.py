@@ -112,13 +112,20 @@ def resolved_yaml(workspace: Workspace, folder: Path) -> str:
             entry["path"] = moved
         elif moved:
             entry["source"] = given.source.at(moved).model_dump(mode="json")
-    if (workspace.root / body["base"]).exists():
-        body["base"] = os.path.relpath(workspace.root / body["base"], folder)
+    body["base"] = _placed(workspace.root, body["base"], folder)
+    bench = body["bench"]
+    bench["bases"] = [_placed(workspace.root, name, folder) for name in bench["bases"]]
+    bench["encoder"] = _placed(workspace.root, bench["encoder"], folder)
     objective = body["objective"]
     for scorer in [objective["metric"] or {}, *objective["metrics"]]:
         if scorer.get("kind") == "custom":
             scorer["file"]["path"] = os.path.relpath(scorer["file"]["path"], folder)
     return yaml.safe_dump(body, sort_keys=False, allow_unicode=True)
+
+
+def _placed(root: Path, name: str, folder: Path) -> str:
+    """A base's path read from `folder`; any other name as it is."""
+    return os.path.relpath(root / name, folder) if (root / name).exists() else name
 
 
 def _number(workspace: Workspace) -> tuple[int, bool]:

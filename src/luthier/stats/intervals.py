@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import special
+from scipy import stats as scipy_stats
 
 from luthier.core.errors import UserError
 
@@ -67,6 +68,22 @@ def wilson(successes: float, n: int, alpha: float = 0.05) -> Estimate:
     low = 0.0 if successes == 0 else float(max(0.0, centre - half))
     high = 1.0 if successes == n else float(min(1.0, centre + half))
     return Estimate(p, low, high, n, "Wilson")
+
+
+def median_interval(values: np.ndarray, alpha: float = 0.05) -> Estimate:
+    """The median with the interval between two order statistics (exact by the binomial, so it covers at least 1 - alpha).
+
+    Raises UserError for fewer than 6 values at alpha 0.05 (in general: when even the extremes cover less than 1 - alpha).
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    n = len(ordered)
+    skipped = int(scipy_stats.binom.ppf(alpha / 2, n, 0.5)) if n else 0
+    while skipped > 0 and scipy_stats.binom.cdf(skipped - 1, n, 0.5) > alpha / 2:
+        skipped -= 1
+    if skipped < 1:
+        least = int(np.ceil(1 - np.log2(alpha)))
+        raise UserError(f"at least {least} values are needed for an interval of the median", n)
+    return Estimate(float(np.median(ordered)), float(ordered[skipped - 1]), float(ordered[n - skipped]), n, "order statistics")
 
 
 def mean_of_counts(totals: np.ndarray) -> np.ndarray:

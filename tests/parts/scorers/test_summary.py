@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -12,7 +12,9 @@ from sklearn import metrics
 from luthier.core.errors import UserError
 from luthier.core.records import Example, Message, Source
 from luthier.parts.scorers import load
-from luthier.parts.scorers.summary import evaluate, judge_pairs
+from luthier.parts.scorers.accuracy import Accuracy
+from luthier.parts.scorers.scorer import Score
+from luthier.parts.scorers.summary import compare_answers, evaluate, judge_pairs
 from luthier.stats.intervals import wilson
 from luthier.stats.verdict import judge
 
@@ -127,3 +129,41 @@ def test_rows_that_are_not_the_same_are_refused() -> None:
     base[2]["reference"] = "other"
     with pytest.raises(UserError, match="same key and reference"):
         judge_pairs(load("accuracy"), tuned, base)
+
+
+class Picky(Accuracy):
+    """Accuracy that gives no score to an answer of question marks."""
+
+    kind: Literal["picky"] = "picky"  # type: ignore[assignment]
+
+    def __call__(self, example: Example, output: str) -> Score:
+        return Score(None, {"reason": "no answer"}) if output == "?!" else super().__call__(example, output)
+
+
+def test_candidates_are_compared_on_the_rows_that_all_have_a_score_for() -> None:
+    from luthier.stats.groups import compare_all
+
+    examples, outputs = rows(90)
+    sides = {"good": outputs, "weak": ["a1"] * 89 + ["?!"]}
+    kept = [i for i in range(90) if all(side[i] != "?!" for side in sides.values())]
+    assert len(kept) < 89
+    got = compare_answers(Picky(), {name: predictions(examples, side) for name, side in sides.items()})
+    right = {name: np.array([float(side[i] == examples[i].label) for i in kept]) for name, side in sides.items()}
+    assert got == compare_all(right)
+    assert got.num_rows == len(kept)
+
+
+def test_candidates_are_compared_by_what_the_metric_measures() -> None:
+    examples, outputs = rows(60, groups=2)
+    sides = {"good": predictions(examples, outputs), "weak": predictions(examples, ["a1"] * 60)}
+    macro = compare_answers(load("macro_f1"), sides)
+    verdict = judge_pairs(load("macro_f1"), sides["good"], sides["weak"])
+    assert (macro.pairs[0].effect, macro.pairs[0].p) == (verdict.effect, verdict.p)
+    assert "over groups" in macro.pairs[0].test
+    with pytest.raises(UserError, match="same rows"):
+        compare_answers(load("accuracy"), {"a": sides["good"], "b": sides["weak"][1:]})
+    with pytest.raises(UserError, match="higher is better"):
+        compare_answers(load("mse"), sides)
+    none = [{**row, "output": "?!"} for row in sides["good"]]
+    with pytest.raises(UserError, match="scored for every candidate"):
+        compare_answers(Picky(), {"a": none, "b": sides["weak"]})

@@ -7,7 +7,7 @@ of its figure and of its verdict, and counted beside them (`parts.<metric>.unsco
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from luthier.parts.scorers.ece import Ece
 from luthier.parts.scorers.scorer import Answer, Score, Scorer
 
 if TYPE_CHECKING:
+    from luthier.stats.groups import Comparison
     from luthier.stats.intervals import Estimate
     from luthier.stats.verdict import VerdictResult
 
@@ -199,6 +200,35 @@ def answer_of(row: dict[str, Any]) -> Answer:
         reference_logprob=row.get("reference_logprob"),
         reference_tokens=row.get("reference_tokens", 0),
     )
+
+
+def compare_answers(scorer: Scorer, answers: Mapping[str, Sequence[dict[str, Any]]], alpha: float = 0.05, seed: int = 0) -> Comparison:
+    """Every pair of candidates on the same `predictions.jsonl` rows, with the groups that cannot be told apart.
+
+    Answers are scored afresh; a row's `group` is honoured, and a row that any candidate left unscored is in no comparison.
+    Raises UserError when the rows differ, lower scores are better, or no row is scored by all.
+    """
+    import numpy as np
+
+    from luthier.stats.groups import compare_all
+
+    if not scorer.higher_is_better:
+        raise UserError("candidates are ranked by a metric where higher is better", scorer.name)
+    first = next(iter(answers.values()))
+    keys = [(row["key"], row["reference"]) for row in first]
+    for name, rows in answers.items():
+        if [(row["key"], row["reference"]) for row in rows] != keys:
+            raise UserError("every candidate must have answered the same rows", name)
+    examples = [_example(row) for row in first]
+    scores = {name: scorer.score_all(examples, [answer_of(row) for row in rows]) for name, rows in answers.items()}
+    kept = [i for i in range(len(examples)) if all(s[i].value is not None for s in scores.values())]
+    if not kept:
+        raise UserError("at least one row must be scored for every candidate", f"0 of {len(examples)} rows", scorer.name)
+    scores = {name: [column[i] for i in kept] for name, column in scores.items()}
+    groups = [examples[i].group for i in kept]
+    if scorer.measure == "corpus":
+        return compare_all({n: scorer.counts(s) for n, s in scores.items()}, scorer.statistic, alpha, groups, seed)
+    return compare_all({n: np.array(values_of(s)) for n, s in scores.items()}, scorer.measure, alpha, groups, seed)
 
 
 def _example(row: dict[str, Any]) -> Example:

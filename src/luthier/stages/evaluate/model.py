@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from luthier.core.artifacts import BaseModel, Checkpoint
+from luthier.core.artifacts import BaseModel, Checkpoint, ClassicalModel
 from luthier.core.errors import CorruptArtifact, MachineError
 from luthier.core.execution import Execution
 from luthier.core.stage import Built
@@ -19,10 +19,14 @@ from luthier.engine.text.load import load_renderer
 
 
 def load_predictor(model: Built[Any], execution: Execution, decoding: Decoding, choices: tuple[str, ...]) -> Answerer:
-    """A predictor over a finished BaseModel or Checkpoint artifact."""
+    """A predictor over a finished BaseModel, Checkpoint or ClassicalModel artifact."""
+    result = model.result
+    if isinstance(result, ClassicalModel):
+        from luthier.stages.evaluate.classical_predictor import load_classical
+
+        return load_classical(model, execution)
     from luthier.engine.loading import load_for, predictor_for, renderer_for
 
-    result = model.result
     folder = Path(result.base_folder if isinstance(result, Checkpoint) else result.folder)
     if not folder.is_dir():
         raise MachineError(f"the base model's folder {folder} is gone: put it back there; `luthier models pull` fills the cache")
@@ -45,4 +49,6 @@ def model_name(model: Built[Any]) -> str:
     """How people call it: the base's name, or `base + adapter key`."""
     if isinstance(model.result, Checkpoint):
         return f"{model.result.base} tuned ({model.key[:12]})"
+    if isinstance(model.result, ClassicalModel):
+        return f"{model.result.kind}{f' of {model.result.base}' if model.result.base else ''}"
     return model.result.name

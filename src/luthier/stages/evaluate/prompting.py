@@ -72,6 +72,19 @@ class ChoosePrompting(Stage[Prompting]):
         return figure
 
 
+class AskAs(Stage[Prompting]):
+    """One way of asking, named and not chosen: what a comparison of all ways evaluates each with."""
+
+    dataset: Stage[Dataset]
+    way: Way
+
+    def build(self, ctx: Context) -> Prompting:
+        """Leaves `prompting.json`. Raises UserError for more shots than training rows."""
+        shown = [e.key for e in self.way.demonstrations(read_split(ctx.get(self.dataset), "train"))]
+        write_json(ctx.dir / "prompting.json", {"chosen": self.way.model_dump(), "demonstrations": shown, "estimates": {}})
+        return Prompting(chosen=self.way.name, metric="", validation={})
+
+
 def read_prompting(prompting: Built[Prompting], dataset: Built[Dataset]) -> tuple[Way, tuple[Example, ...]]:
     """The chosen way and its demonstrations, looked up by key in the training rows."""
     body = json.loads((prompting.path / "prompting.json").read_text(encoding="utf-8"))

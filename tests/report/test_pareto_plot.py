@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
+import pytest
 from lxml import etree
 
-from luthier.report.pareto_plot import Point, pareto_svg
+from luthier.report.pareto_plot import HEIGHT, LINE, Point, label_places, pareto_svg
 
 POINTS = [
     Point("TF-IDF", "classical", 0.4, 0.8, 0.7, 0.88, True),
@@ -22,6 +25,15 @@ def test_the_plot_names_every_candidate_and_says_the_front() -> None:
     assert "macro f1" in text
     assert "milliseconds a row" in text
     assert svg == pareto_svg(POINTS, "macro_f1")
+
+
+def test_names_never_meet() -> None:
+    crowd = [Point(f"c{i}", "tuned", 50.0 + i, 0.9, 0.8, 0.95, False) for i in range(6)] + [POINTS[0], POINTS[2]]
+    places = label_places(crowd)
+    apart = [b - a for a, b in itertools.pairwise(sorted(places))]
+    assert min(apart) == pytest.approx(LINE / HEIGHT * (0.95 - 0.5))
+    assert (places[0], places[-1]) == (0.9, 0.6)  # with room: beside its point
+    assert all(place <= point.value for point, place in zip(crowd, places, strict=True))
 
 
 def test_one_candidate_has_a_plot_too() -> None:

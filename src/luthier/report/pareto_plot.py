@@ -6,13 +6,15 @@ plot can be read without its table.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from luthier.report.plots import INK, svg_of
 
-WIDTH, HEIGHT = 720, 420
+WIDTH, HEIGHT, LINE = 720, 420, 15
+"""Of the plot and of a line of text, in pixels."""
 FAMILIES = {"tuned": ("blue", "diamond"), "prompted": ("orange", "circle"), "classical": ("green", "square")}
 
 
@@ -37,6 +39,7 @@ def pareto_svg(points: Sequence[Point], metric: str) -> str:
     """The plot; text for screen readers says the front in words."""
     import altair as alt
 
+    middle, places = _middle(points), label_places(points)
     rows = [
         {
             "name": p.name,
@@ -45,10 +48,11 @@ def pareto_svg(points: Sequence[Point], metric: str) -> str:
             "value": p.value,
             "low": p.low,
             "high": p.high,
-            "left": p.latency_ms > _middle(points),
+            "label": place,
+            "left": p.latency_ms > middle,
             "front": p.front,
         }
-        for p in points
+        for p, place in zip(points, places, strict=True)
     ]
     names = [f for f in FAMILIES if any(r["family"] == f for r in rows)]
     inks, shapes = [INK[FAMILIES[f][0]] for f in names], [FAMILIES[f][1] for f in names]
@@ -67,10 +71,19 @@ def pareto_svg(points: Sequence[Point], metric: str) -> str:
     ]
     for left, align, dx in _SIDES:
         text = base.transform_filter(f"datum.left == {str(left).lower()}").mark_text(align=align, dx=dx, fontSize=11, color=INK["text"])
-        layers.append(text.encode(x=x, y=y, text="name:N"))
+        layers.append(text.encode(x=x, y=alt.Y("label:Q", title=metric.replace("_", " ")), text="name:N"))
     front = sorted((p for p in points if p.front), key=lambda p: p.latency_ms)
     said = "On the front, from fast to slow: " + "; ".join(f"{p.name}, {p.latency_ms:.3g} ms, {p.value:.3f}" for p in front)
     return svg_of(alt.layer(*layers).properties(width=WIDTH, height=HEIGHT), "pareto", f"{metric} against latency", said)
+
+
+def label_places(points: Sequence[Point]) -> list[float]:
+    """Where each name stands on the axis of quality: beside its point, or lower where it would meet the name above."""
+    span = max(p.high for p in points) - min(p.low for p in points) or 1.0
+    places, last, gap = [0.0] * len(points), math.inf, LINE / HEIGHT * span
+    for i in sorted(range(len(points)), key=lambda i: -points[i].value):
+        places[i] = last = min(points[i].value, last - gap)
+    return places
 
 
 def _middle(points: Sequence[Point]) -> float:

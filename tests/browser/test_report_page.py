@@ -90,7 +90,7 @@ def test_quiet_fitting_and_legible(rich_url: str, minimal_url: str, opened: Call
 def test_texts_of_charts_neither_overlap_nor_leave_the_picture(rich_url: str, opened: Callable[..., Any], size: dict[str, int]) -> None:
     with opened(rich_url, viewport=size) as page:
         charts = page.evaluate(CHART_TEXTS)
-        assert len(charts) == 7
+        assert len(charts) == 8
         for title, outside, overlapping, num_texts in charts:
             assert num_texts > 3, title
             assert outside == [], title

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def played(queue: ReviewQueue, play: Callable[[Pilot[None], ReviewApp], Coroutin
             await pilot.pause()
             await play(pilot, screen)
 
-    asyncio.run(run())
+    in_a_loop(run())
 
 
 def shown(screen: ReviewApp, name: str) -> str:
@@ -75,6 +76,12 @@ def shown(screen: ReviewApp, name: str) -> str:
 def told(queue: ReviewQueue) -> list[tuple[str, str, dict[str, Any]]]:
     place = {item.id: item.place for item in queue.items()}
     return [(place[d.item], d.action, d.body) for d in queue.decisions()]
+
+
+def in_a_loop(keys: Coroutine[Any, Any, None]) -> None:
+    """Press the keys in an event loop of a thread of its own: a browser's tests may have left one running in this thread."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, keys).result()
 
 
 def test_a_key_for_each_decision_and_the_screen_says_what_it_is_about(file: Path) -> None:
@@ -159,7 +166,7 @@ def test_what_reviewers_said_is_shown_when_a_row_is_settled(file: Path) -> None:
             await pilot.press("a")
             assert "Nothing is left" in shown(screen, "fields")
 
-    asyncio.run(run())
+    in_a_loop(run())
     assert outcomes(queue.items(), queue.decisions())["line 1"].words == "accepted by anna, ben"
 
 

@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help env quickstart test check docs dist bench reliability clean
+.PHONY: help env quickstart test check docs dist bench evaluation reliability clean
 
 help:
 	@echo "make quickstart   environment, default model, the banking example to a verdict and a report"
@@ -15,6 +15,7 @@ help:
 	@echo "make docs         the documentation site below site/"
 	@echo "make dist         the source archive and the wheel below dist/"
 	@echo "make bench        side-by-side timings against peers (long)"
+	@echo "make evaluation   full evaluations on eight real sets, figures and plots of docs/evaluation.md (half an hour)"
 	@echo "make reliability  long kill, corruption and fuzzing runs (long)"
 
 env: $(READY)
@@ -63,6 +64,12 @@ bench: env
 	$(BIN)/python benchmarks/dedupe.py 10000
 	$(BIN)/python benchmarks/dedupe.py 100000 --repeats 1
 	$(BIN)/python benchmarks/dedupe.py 1000000 --no-peer
+
+evaluation: env
+	$(BIN)/luthier models pull smollm2-135m-instruct
+	$(BIN)/luthier models pull minilm-l6
+	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/evaluation.py --write-docs
 
 reliability: env
 	$(BIN)/python reliability/run.py

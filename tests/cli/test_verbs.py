@@ -117,6 +117,14 @@ def test_eval_on_validation_is_no_look_and_on_test_is_one(project: Path, monkeyp
     assert json.loads(call(monkeypatch, project, "eval", "--split", "test", "--json").stdout)["looks"] == 1  # the run's own look again
 
 
+def test_eval_of_the_base_trains_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = json.loads(call(monkeypatch, project, "eval", "--base", "train.seed=99", "--split", "test", "--json").stdout)
+    assert "zero-shot" in document["predictions"]["model"] or "few-shot" in document["predictions"]["model"]
+    states = {s["role"]: s["state"] for s in json.loads(call(monkeypatch, project, "plan", "train.seed=99", "--json").stdout)["steps"]}
+    assert (states["baseline"], states["train"]) == ("built", "to build")
+    assert json.loads(call(monkeypatch, project, "eval", "--base", "--json").stdout)["predictions"]["split"] == "validation"
+
+
 def test_show_a_run_gives_its_lineage_down_to_the_data(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     document = json.loads(call(monkeypatch, project, "show", "0001-toy", "--json").stdout)
     by_role = {record["role"]: record for record in document["lineage"]}

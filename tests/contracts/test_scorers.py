@@ -110,10 +110,16 @@ def test_a_scorer_without_references_is_bounded_and_repeatable_too(kind: str, ou
     assert scorer.aggregate([score]) == pytest.approx(score.value)
 
 
-@pytest.mark.parametrize("kind", sorted(TEXT_KINDS | {"ter", "perplexity"}))
+@pytest.mark.parametrize("kind", sorted({*KINDS, "ter", "perplexity", "mse", "ece"} - {"mcc"}))  # a label is never empty
 def test_an_empty_reference_is_refused_before_any_model_is_asked(kind: str) -> None:
     with pytest.raises(UserError, match=r"must not be empty, got 1 of 2 rows \(the first is rows.csv row 1\)"):
         load(kind).check([_example("a text"), _example(" ")])
+
+
+@pytest.mark.parametrize("kind", ["entity_f1", "json_fields", "multi_label_f1", "numeric_answer", "pearson", "mse"])
+def test_a_reference_of_another_form_is_refused_before_any_model_is_asked(kind: str) -> None:
+    with pytest.raises(UserError, match=rf"a row scored by {kind} must have .* \(rows.csv row 1\)"):
+        load(kind).check([_example("no such thing")])
 
 
 def test_it_has_an_interval_and_a_verdict(scorer: Scorer) -> None:

@@ -72,8 +72,15 @@ def test_one_row_proves_nothing(kind: str) -> None:
     assert got.decision == "not proven"
     assert not got.detectable
     assert got.minimum_detectable_effect == 1.0
-    assert "cannot show any gain" in got.sentence
+    assert "cannot show any gain: this test needs at least 6." in got.sentence
     assert "1 paired row:" in got.sentence
+
+
+@pytest.mark.parametrize("num_rows", [2, 5, 6])
+def test_the_number_of_rows_that_a_test_needs_is_the_fewest_that_can_prove_anything(num_rows: int) -> None:
+    got = judge(np.ones(num_rows), np.zeros(num_rows))
+    assert (got.decision == "better") == (num_rows >= 6)
+    assert ("needs at least 6" in got.sentence) == (num_rows < 6)
 
 
 def test_means_use_the_bootstrap_and_permutation() -> None:

@@ -132,6 +132,7 @@ def show_lr_range(workspace: Any, num_steps: int, wait: bool, json: bool) -> int
     return 0
 
 
+OfBase = Annotated[bool, typer.Option("--base", help="The untuned base, asked in the way that is best on validation rows; trains nothing.")]
 Split = Annotated[str, typer.Option("--split", help="validation (default) or test; a test evaluation is counted as a look.")]
 
 
@@ -139,11 +140,12 @@ def evaluate(
     overrides: Overrides = None,
     file: File = DEFAULT,
     split: Split = "validation",
+    base: OfBase = False,
     wait: Wait = False,
     reason: Reason = None,
     json: Json = False,
 ) -> None:
-    """Evaluate the tuned model on validation rows, or on the sealed test rows."""
+    """Evaluate the tuned model, or the untuned base, on validation rows or on the sealed test rows."""
 
     def verb() -> int:
         from luthier.cli.documents import EvalDocument
@@ -152,9 +154,10 @@ def evaluate(
         from luthier.pipeline.workspace import Workspace
 
         workspace = Workspace.open(file, tuple(overrides or ()))
-        stage = workspace.graph.tuned.model_copy(update={"split": _known_split(split)})
-        execution = workspace.project.execution
-        watched(lambda o: workspace.store.build(workspace.graph.train, execution, o.observer, o.stop_flag, o.wait), wait)
+        graph, execution = workspace.graph, workspace.project.execution
+        needed: Any = graph.prompting if base else graph.train
+        stage = (graph.baseline if base else graph.tuned).model_copy(update={"split": _known_split(split)})
+        watched(lambda o: workspace.store.build(needed, execution, o.observer, o.stop_flag, o.wait), wait)
         looks = count_look(workspace, None, reason) if split == "test" else None
         built = watched(lambda o: workspace.store.build(stage, execution, o.observer, o.stop_flag, o.wait), wait)
         if json:

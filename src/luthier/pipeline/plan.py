@@ -38,6 +38,7 @@ def advice(workspace: Workspace) -> Iterator[str]:
         dataset = workspace.store.build(graph.split, workspace.project.execution)
         counts = dataset.result.counts
         yield "rows: " + ", ".join(f"{n} {split}" for split, n in counts.items())
+        yield from few_test_rows(counts, workspace.project.evaluate.alpha)
         if counts.get("train", 0) < FEW_ROWS:
             yield f"fewer than {FEW_ROWS} training rows: few-shot prompting is often as good, and the run will say so if it is"
         if recipe.regularisation.class_weights is not None:
@@ -53,6 +54,15 @@ def advice(workspace: Workspace) -> Iterator[str]:
     looks = workspace.database.looks(graph.split.key())
     if looks and not workspace.store.is_built(graph.tuned):
         yield f"the sealed rows have been looked at {looks} times; this run would be one more look"
+
+
+def few_test_rows(counts: dict[str, int], alpha: float) -> Iterator[str]:
+    """That the sealed rows are too few for any verdict but *not proven*, with the number that the paired test needs."""
+    from luthier.stats.power import rows_for_gain
+
+    fewest = rows_for_gain(1.0, 1.0, alpha)
+    if counts.get("test", 0) < fewest:
+        yield f"{counts.get('test', 0)} test rows: a verdict at alpha {alpha:g} needs at least {fewest}, so it can only be *not proven*"
 
 
 def rights(workspace: Workspace) -> Iterator[str]:

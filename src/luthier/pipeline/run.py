@@ -19,6 +19,7 @@ from luthier.core.events import Event, Metric, Note, Observer, Progress, StageFi
 from luthier.core.files import append_bytes, write_atomic
 from luthier.core.lease import acquire
 from luthier.core.stage import Built
+from luthier.pipeline.plan import few_test_rows
 from luthier.pipeline.project import legal_doubts
 from luthier.pipeline.workspace import Workspace
 from luthier.report.files import read_report
@@ -149,6 +150,9 @@ def build_all(workspace: Workspace, options: RunOptions, number: int, folder: Pa
         if role == "tuned":
             count_look(workspace, number, options.reason)
         built[role] = workspace.store.build(stage, workspace.project.execution, observer, options.stop_flag, options.wait)
+        if role == "split":
+            for said in few_test_rows(built[role].result.counts, workspace.project.evaluate.alpha):
+                observer(Note(said, "warning"))
         workspace.database.link(number, role, built[role].key)
         _link(folder / role, built[role].path)
     return built

@@ -25,7 +25,7 @@ from luthier.stats.intervals import (
     standard_error,
 )
 from luthier.stats.paired import PairedTest, mcnemar_exact, newcombe, paired_bootstrap, paired_table, permutation, stacked
-from luthier.stats.power import detectable_gain, detectable_mean
+from luthier.stats.power import detectable_gain, detectable_mean, rows_for_gain
 
 Decision = Literal["better", "not proven", "worse"]
 POWER = 0.8
@@ -66,7 +66,9 @@ class VerdictResult:
         if self.decision != "not proven":
             return f"{self.decision.capitalize()}: {numbers}"
         if not self.detectable:
-            return f"Not proven: {numbers} So few rows cannot show any gain; use more test rows."
+            fewest = rows_for_gain(1.0, 1.0, self.alpha, POWER)
+            wanted = f"this test needs at least {fewest}" if self.num_rows < fewest else "use more test rows"
+            return f"Not proven: {numbers} So few rows cannot show any gain: {wanted}."
         least = f"{100 * self.minimum_detectable_effect:.1f} points"
         return f"Not proven: {numbers} This many rows would show a gain of {least} or more with a chance of {100 * POWER:.0f} %."
 

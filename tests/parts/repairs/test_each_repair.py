@@ -43,6 +43,11 @@ MENDED = {
         ("\n\na\n\n\n\nb\n", "a\n\nb"),
         (" positive", "positive"),
     ],
+    "end_of_text": [
+        ("A summary.<|endoftext|>", "A summary."),
+        ("yes <|im_end|>\n<|endoftext|> \n", "yes"),
+        ("done</s>" + " " * 150 + "</s>", "done"),
+    ],
     "html": [
         ("<p>Hello <b>you</b></p><p>World</p>", "Hello you\nWorld"),
         ("Tom &amp; Jerry&nbsp;&eacute; &#39;x&#39;", "Tom & Jerry é 'x'"),
@@ -56,6 +61,7 @@ MENDED = {
     ],
 }
 LEFT = {
+    "end_of_text": ["<|endoftext|> stands between documents", "<|endoftext|>", "plain ", "a </s> b", "x<end"],
     "mojibake": ["café", "Ça va? Ñandú", "ÀÉÎÕÜ", "next\x85line", "العربية", "50 €"],
     "control_characters": ["tab\tand\nline\r\n", "a\u2028b\x85c", "[31m"],
     "unicode": ["x²", "ﬁ", "１２"],

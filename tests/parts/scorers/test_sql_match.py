@@ -14,6 +14,7 @@ from luthier.core.records import Example, Message, Source
 from luthier.parts.scorers import Scorer, load
 from luthier.parts.scorers.fenced import code_of
 from luthier.parts.scorers.sql_run import is_ordered
+from luthier.parts.scorers.summary import evaluate
 
 
 @pytest.fixture
@@ -119,6 +120,17 @@ def test_parts_and_rows_that_cannot_be_scored(database: Path, tmp_path: Path) ->
     (tmp_path / "text.sqlite").write_text("this is no database, " * 99)
     with pytest.raises(UserError, match="not a database"):
         scorer(tmp_path / "text.sqlite").check([example("select * from place")])
+
+
+def test_rows_whose_own_query_gives_nothing_may_be_left_out(database: Path) -> None:
+    sql = scorer(database, empty="unscored")
+    rows = [example("select name from place where 0"), example("select name from place")]
+    summary = evaluate([sql], rows, ["select 1 where 0", "select name from place where 0"])
+    assert [r["sql_match"] for r in summary.rows] == [None, 0.0]
+    assert summary.estimates["sql_match"].n == 1
+    assert summary.parts["sql_match"] == {"empty_references": 0.0, "failed": 0.0, "unscored": 1.0}
+    with pytest.raises(UserError, match="a row whose own query gives something, got 1 rows whose queries give nothing"):
+        sql.check(rows[:1])
 
 
 def test_only_an_order_of_the_statement_itself_counts() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from luthier.core.errors import UserError
+from luthier.pipeline.plan import few_test_rows
 from luthier.pipeline.project import load_project
 from luthier.pipeline.workspace import Workspace
 from luthier.stages.evaluate.judge import compare
@@ -70,6 +71,8 @@ def test_a_metric_that_does_not_fit_the_task_is_refused(project: Path, learner_b
         ("chat", "brier", "higher is better"),
         ("classify", "bleu", "the metric bleu is for the task answer or chat"),
         ("chat", "mcc", "the metric mcc is for the task classify, got the task chat"),
+        ("summarise", "accuracy", "the metric accuracy is for the task classify or answer, got the task summarise"),
+        ("translate", "entity_f1", "the metric entity_f1 is for the task extract"),
         ("sql", None, "the task sql needs a metric with settings"),
         ("code", None, "the task code needs a metric with settings"),
     ):
@@ -104,6 +107,14 @@ def test_one_class_in_the_test_set_is_said_before_any_model_is_asked(project: Pa
     write_settings(project.parent, settings)
     with pytest.raises(UserError, match=r"mcc needs rows of at least two classes, got 30 rows of card"):
         built(project)
+
+
+def test_too_few_test_rows_are_said_with_the_number_that_is_needed() -> None:
+    assert list(few_test_rows({"test": 6}, 0.05)) == []
+    assert list(few_test_rows({"train": 9, "test": 3}, 0.05)) == [
+        "3 test rows: a verdict at alpha 0.05 needs at least 6, so it can only be *not proven*"
+    ]
+    assert "needs at least 8" in next(few_test_rows({"test": 7}, 0.01))
 
 
 def test_a_scorer_of_ones_own_that_raises_names_the_row_and_the_reason(project: Path, learner_base: Path) -> None:

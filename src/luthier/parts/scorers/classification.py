@@ -22,6 +22,7 @@ class LabelScorer(Scorer):
     """1 when the answer names the row's class. Rows without a `label` use their answer text as the label."""
 
     measure: ClassVar[Measure] = "binary"
+    tasks: ClassVar[tuple[str, ...]] = ("classify", "answer")
 
     normalise: Normal = "text"
 

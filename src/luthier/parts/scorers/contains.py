@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from luthier.core.records import Example
-from luthier.parts.scorers.scorer import Measure, Score, Scorer
+from luthier.parts.scorers.scorer import Measure, Score, Scorer, refuse_empty_references
 from luthier.parts.scorers.text import Normal, normalise
 
 
@@ -19,6 +20,10 @@ class Contains(Scorer):
     text: str | None = None
     normalise: Normal = "text"
     whole_words: bool = True
+
+    def check(self, examples: Sequence[Example]) -> None:
+        if self.text is None:
+            refuse_empty_references(self, examples)
 
     def __call__(self, example: Example, output: str) -> Score:
         wanted = normalise(example.reference if self.text is None else self.text, self.normalise)

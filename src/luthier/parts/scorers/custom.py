@@ -84,15 +84,13 @@ def _instance(path: Path, sha256: str, class_name: str, options: str) -> Any:
     sys.modules[spec.name] = module  # dataclasses look their module up by name
     try:
         spec.loader.exec_module(module)
-        cls = getattr(module, class_name)
-        made = cls(**json.loads(options))
-    except AttributeError:
+        cls = getattr(module, class_name, None)
+        made = None if cls is None else cls(**json.loads(options))
+    except (Exception, SystemExit) as err:  # the user's own code may raise anything
+        raise UserError(f"the custom scorer cannot be loaded: {type(err).__name__}: {err}", where=where) from err
+    if cls is None:
         names = [n for n, v in vars(module).items() if isinstance(v, type) and v.__module__ == spec.name]
-        if not hasattr(module, class_name):
-            raise UserError(f"the file must define `{class_name}`", where=str(path), fix=did_you_mean(class_name, names)) from None
-        raise
-    except (ImportError, SyntaxError, NameError, TypeError, ValueError) as err:
-        raise UserError(f"the custom scorer cannot be loaded: {type(err).__name__}: {err}", where=where) from None
+        raise UserError(f"the file must define `{class_name}`", where=str(path), fix=did_you_mean(class_name, names))
     if not callable(made):
         raise UserError("a custom scorer must be callable with (example, output)", type(made).__name__, where)
     return made

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from luthier.core.errors import UserError
 from luthier.core.records import Example
 from luthier.parts.scorers.json_answer import NotJson, read_answer
-from luthier.parts.scorers.scorer import Measure, Score, Scorer
+from luthier.parts.scorers.scorer import Measure, Score, Scorer, refuse_unreadable_references
 from luthier.parts.scorers.text import Normal, normalise
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class EntityF1(Scorer):
     """
 
     measure: ClassVar[Measure] = "corpus"
+    tasks: ClassVar[tuple[str, ...]] = ("extract", "answer")
 
     kind: Literal["entity_f1"] = "entity_f1"
     normalise: Normal = "case"
@@ -45,6 +46,9 @@ class EntityF1(Scorer):
         right, found, total = (wanted & given).total(), given.total(), wanted.total()
         value = 2 * right / (found + total) if found + total else 1.0
         return Score(value, {"right": right, "found": found, "wanted": total})
+
+    def check(self, examples: Sequence[Example]) -> None:
+        refuse_unreadable_references(self, examples)
 
     def _entities(self, text: str) -> Counter[tuple[str, str]]:
         value = read_answer(text, self.unwrap_fence)

@@ -14,7 +14,7 @@ from pydantic import Field
 from luthier.core.errors import UserError
 from luthier.core.records import Example
 from luthier.parts.scorers.json_answer import NotJson, read_answer
-from luthier.parts.scorers.scorer import Measure, Score, Scorer
+from luthier.parts.scorers.scorer import Measure, Score, Scorer, refuse_unreadable_references
 from luthier.parts.scorers.text import Normal, normalise
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ class JsonFields(Scorer):
         size = len(wanted) + len(given)
         wrong = sorted(p for p in wanted.keys() | given.keys() if wanted.get(p) != given.get(p))
         return Score(2 * right / size if size else 1.0, {"right": right, "found": len(given), "wanted": len(wanted), "wrong": wrong[:20]})
+
+    def check(self, examples: Sequence[Example]) -> None:
+        refuse_unreadable_references(self, examples)
 
     def _leaves(self, text: str) -> dict[str, tuple[str, Any]]:
         value = read_answer(text, self.unwrap_fence)

@@ -13,7 +13,7 @@ from luthier.core.errors import UserError
 from luthier.core.records import Example
 from luthier.parts.scorers.classification import class_totals
 from luthier.parts.scorers.json_answer import NotJson, read_answer
-from luthier.parts.scorers.scorer import Measure, Score, Scorer
+from luthier.parts.scorers.scorer import Measure, Score, Scorer, refuse_unreadable_references
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +45,9 @@ class MultiLabelF1(Scorer):
         size = len(wanted) + len(given)
         value = 2 * len(wanted & given) / size if size else 1.0
         return Score(value, {"wanted": sorted(wanted), "given": sorted(given)})
+
+    def check(self, examples: Sequence[Example]) -> None:
+        refuse_unreadable_references(self, examples)
 
     def classes(self, scores: Sequence[Score]) -> tuple[str, ...]:
         """The labels that these rows want, sorted."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from luthier.core.errors import UserError
 from luthier.core.records import Example
-from luthier.parts.scorers.scorer import Measure, Score, Scorer, Unit
+from luthier.parts.scorers.scorer import Measure, Score, Scorer, Unit, refuse_unreadable_references
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +34,9 @@ class NumberScorer(Scorer):
         if given is None:
             return Score(0.0, {"wanted": wanted, "given": 0.0, "reason": "the answer is no number"})
         return Score(1 / (1 + (given - wanted) ** 2), {"wanted": wanted, "given": given})
+
+    def check(self, examples: Sequence[Example]) -> None:
+        refuse_unreadable_references(self, examples)
 
     def pairs(self, scores: Sequence[Score]) -> tuple[np.ndarray, np.ndarray]:
         """Wanted and given numbers, float64 [n] each."""

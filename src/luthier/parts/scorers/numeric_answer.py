@@ -7,6 +7,7 @@ One decision: the number after the last `####` is the answer; without that mark 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import ClassVar, Literal
 
@@ -14,7 +15,7 @@ from pydantic import Field
 
 from luthier.core.errors import UserError
 from luthier.core.records import Example
-from luthier.parts.scorers.scorer import WRITING, Measure, Score, Scorer
+from luthier.parts.scorers.scorer import WRITING, Measure, Score, Scorer, refuse_unreadable_references
 
 _NUMBER = re.compile(
     r"(?<![\w.])(?:[-−+]?[$€£¥]?|[$€£¥][-−])(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d{1,3}(?!\w))?"
@@ -42,6 +43,9 @@ class NumericAnswer(Scorer):
             return Score(0.0, {"wanted": str(wanted), "reason": "the answer has no number"})
         right = given == wanted if self.tolerance == 0 else abs(given - wanted) <= Decimal(repr(self.tolerance)) * abs(wanted)
         return Score(float(right), {"wanted": str(wanted), "given": str(given)})
+
+    def check(self, examples: Sequence[Example]) -> None:
+        refuse_unreadable_references(self, examples)
 
 
 def final_number(text: str, marked: bool) -> Decimal | None:

@@ -91,6 +91,8 @@ class Scorer(Config):
 
     def check(self, examples: Sequence[Example]) -> None:
         """Look at the rows before any model is asked. Raises UserError for rows that this scorer can never score."""
+        if self.needs_reference:
+            refuse_empty_references(self, examples)
 
     def counts(self, scores: Sequence[Score]) -> np.ndarray:
         """Per-row sufficient counts [n, k] of scored rows, the same columns for any answers to the same rows."""
@@ -115,6 +117,13 @@ class Scorer(Config):
             reason = f"0 scored rows of {len(scores)}: {scores[0].details.get('reason', 'no reason')}" if scores else "0 rows"
             raise UserError("at least one row is needed for a score", reason, self.name)
         return float(self.statistic(self.counts(scored).sum(axis=0)))
+
+
+def refuse_unreadable_references(scorer: Scorer, examples: Sequence[Example]) -> None:
+    """Raises UserError, as the scorer words it, when a row's own answer is empty or is not of the form that the scorer reads."""
+    refuse_empty_references(scorer, examples)
+    for example in examples:
+        scorer(example, "")
 
 
 def refuse_empty_references(scorer: Scorer, examples: Sequence[Example]) -> None:

@@ -1,7 +1,8 @@
 """SQL: does the answer's query give the rows that the row's own query gives, on a SQLite database of yours?
 
 One decision: rows are compared as a bag, and in order only where the row's own query orders them; columns by place, not by name. A row
-whose own query gives nothing is matched by any query that gives nothing; their share is reported as `empty_references`.
+whose own query gives nothing is matched by any query that gives nothing: their share is reported as `empty_references`, and
+`empty: unscored` leaves them out of the figure.
 """
 
 from __future__ import annotations
@@ -31,12 +32,17 @@ class SqlMatch(Scorer):
     database: SourceFile = Field(description="the SQLite file")
     seconds: float = Field(default=5.0, gt=0, le=600, description="the longest that one query may run")
     order: Literal["as_reference", "always", "never"] = Field(default="as_reference", description="when the order of rows counts")
+    empty: Literal["scored", "unscored"] = Field(
+        default="scored", description="rows whose own query gives nothing; `unscored`: they prove nothing and have no score"
+    )
 
     def __call__(self, example: Example, output: str) -> Score:
         wanted = self._wanted(example)
+        if not wanted and self.empty == "unscored":
+            return Score(None, {"reason": "the row's own query gives nothing", "wanted_rows": 0})
         query = code_of(output).strip()
         if not query:
-            return Score(0.0, {"reason": "the answer has no query"})
+            return Score(0.0, {"reason": "the answer has no query", "wanted_rows": len(wanted)})
         try:
             given = run_query(Path(self.database.path), query, self.seconds)
         except QueryFailed as err:
@@ -48,8 +54,10 @@ class SqlMatch(Scorer):
     def check(self, examples: Sequence[Example]) -> None:
         """Every row's own query must run before a model is asked."""
         refuse_empty_references(self, examples)
-        for example in examples:
-            self._wanted(example)
+        found = [self._wanted(example) for example in examples]
+        if self.empty == "unscored" and not any(found):
+            must = "sql_match with `empty: unscored` needs a row whose own query gives something"
+            raise UserError(must, f"{len(found)} rows whose queries give nothing", self.database.path)
 
     def parts(self, scores: Sequence[Score]) -> dict[str, float]:
         """The shares of rows whose own query gives nothing, and of answers that could not be run."""

@@ -13,6 +13,7 @@ class ValidJson(Scorer):
     """1 when the output is JSON of the wanted `type` and, for an object, has every key of `keys`."""
 
     measure: ClassVar[Measure] = "binary"
+    needs_reference: ClassVar[bool] = False
 
     kind: Literal["valid_json"] = "valid_json"
     type: Literal["any", "object", "array"] = "any"

@@ -7,6 +7,7 @@ names the dotted path, and a value can be overridden from the command line as `t
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -117,6 +118,17 @@ def _index(here: list[Any], step: str, where: str) -> int:
     if not step.isdigit() or int(step) >= len(here):
         raise UserError(f"an index from 0 to {len(here) - 1} is wanted", repr(step), where)
     return int(step)
+
+
+def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted names."""
+    out: dict[str, Any] = {}
+    for key, inner in value.items():
+        if isinstance(inner, dict):
+            out.update(flat(inner, f"{prefix}{key}."))
+        else:
+            out[f"{prefix}{key}"] = inner if isinstance(inner, (str, int, float, bool, type(None))) else json.dumps(inner)
+    return out
 
 
 def parse_config(cls: type[C], data: Any, where: str = "") -> C:

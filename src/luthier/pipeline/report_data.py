@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from luthier.core.config import flat
 from luthier.core.ledger import GONE, LedgerEntry, read_ledger
 from luthier.core.record import read_record
 from luthier.core.records import read_records
@@ -24,6 +25,7 @@ from luthier.pipeline.project import FileEntry
 from luthier.pipeline.report_evaluation import candidates_of, evaluation_of
 from luthier.pipeline.workspace import Workspace
 from luthier.report.diagnose import diagnose
+from luthier.report.further import further
 from luthier.report.model import ModelInfo, Objective, Run, RunReport, Verdict
 from luthier.report.sections import (
     Bin,
@@ -203,12 +205,15 @@ def _training(workspace: Workspace, built: Artifacts, records: dict[str, Any]) -
     spent = [p.value for p in points if p.name == "seconds_per_step" and p.value]
     unique = [p.value for p in points if p.name == "unique_tokens" and p.value]
     curves = tuple(p for p in points if p.name not in ("seconds_per_step", "unique_tokens"))
+    per_epoch = workspace.project.train.steps_per_epoch(built["prepared"].result.counts["train"])
+    diagnosis = diagnose(curves, config, per_epoch)
     return Training(
         curves=curves,
         num_steps=checkpoint.steps,
         best_step=checkpoint.best_step,
         stopped=checkpoint.stopped,
-        diagnosis=diagnose(curves, config),
+        diagnosis=diagnosis,
+        further=further(curves, diagnosis, config, per_epoch),
         config=config,
         engine=checkpoint.engine,
         tokens_per_second=sum(unique) / sum(spent) if spent else None,
@@ -216,17 +221,6 @@ def _training(workspace: Workspace, built: Artifacts, records: dict[str, Any]) -
         peak_memory_mb=records["train"]["cost"]["peak_memory_mb"],
         energy_wh=records["train"]["cost"]["energy_wh_estimate"],
     )
-
-
-def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as dotted names."""
-    out: dict[str, Any] = {}
-    for key, inner in value.items():
-        if isinstance(inner, dict):
-            out.update(flat(inner, f"{prefix}{key}."))
-        else:
-            out[f"{prefix}{key}"] = inner if isinstance(inner, (str, int, float, bool, type(None))) else json.dumps(inner)
-    return out
 
 
 def _cost(built: Artifacts, records: dict[str, Any]) -> Cost:

@@ -185,7 +185,7 @@ def _training(report: RunReport) -> str:
         f"{t.num_steps:,} steps, best step {numbers.count(t.best_step)}, {numbers.seconds(t.seconds)}, peak memory "
         f"{numbers.megabytes(t.peak_memory_mb)}, energy {numbers.watt_hours(t.energy_wh)}.",
         "",
-        safe(t.diagnosis.text) if t.diagnosis else "Over- and underfitting: not measured.",
+        safe(" ".join([t.diagnosis.text, *(x.text for x in t.further)])) if t.diagnosis else "Over- and underfitting: not measured.",
     ]
     if settings:
         lines += ["", table(("setting", "value"), [[code(k), safe(numbers.setting(x))] for k, x in settings.items()])]

@@ -6,10 +6,10 @@ several evaluations; one bad point is noise, and a curve with too few points is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 
-from luthier.report.numbers import setting
+from luthier.report.curves import Values, Window, level_at, series, window
+from luthier.report.remedies import Settings, known, longer, raised, remedy, shorter
 from luthier.report.sections import CurvePoint, Diagnosis, Remedy
 
 MIN_TRAIN_POINTS = 8
@@ -18,22 +18,13 @@ RISE = 0.05  # overfitting: validation loss ends at least 5% above its best ...
 RISE_POINTS = 2  # ... and each of at least this many evaluations after the best is above it
 STILL_FALLING = 0.05  # underfitting: validation loss fell at least 5% over the last third of the evaluations
 FLAT = 0.05  # underfitting: training loss fell less than 5% from start to end
-BLOW_UP = 1.5  # diverged: training loss ends at 1.5 times its lowest smoothed value, and above its start
-
-Values = list[tuple[int, float]]
-Settings = Mapping[str, object]
-
-
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """Training loss averaged over fifths of the run: noise of single steps cancels."""
-
-    first: float
-    last: float
-    lowest: float
+BLOW_UP = 1.5  # diverged: training loss ends at 1.5 times its lowest smoothed value ...
+LOST = 0.5  # ... and has given back at least half of what it had fallen, by more than NOISE errors
+NOISE = 3.0
+WORSE = 0.1  # diverged too: validation loss ends 10% above what it was before the first step, and training loss was above its start
 
 
-def diagnose(curves: Iterable[CurvePoint], settings: Settings | None = None) -> Diagnosis:
+def diagnose(curves: Iterable[CurvePoint], settings: Settings | None = None, steps_per_epoch: int | None = None) -> Diagnosis:
     """What `loss` on `train` and `validation` says, with the numbers behind it and the settings to try.
 
     `settings` are the run's own (`epochs`, `learning_rate`, `rank` ...), named in the remedies.
@@ -43,27 +34,37 @@ def diagnose(curves: Iterable[CurvePoint], settings: Settings | None = None) -> 
     if broken:
         at = f"{broken[0].split} {broken[0].name} was not a finite number at step {broken[0].step}"
         return _diverged((at,), given)
-    train, held = _series(points, "train", "loss"), _series(points, "validation", "loss")
-    if len(train) >= MIN_TRAIN_POINTS:
-        window = _window(train)
-        if window.last > BLOW_UP * window.lowest and window.last > window.first:
-            said = f"training loss rose from {window.lowest:.3f} at its lowest to {window.last:.3f} at the end"
-            return _diverged((f"{said} (it began at {window.first:.3f})",), given)
-    if len(train) < MIN_TRAIN_POINTS or len(held) < MIN_VALIDATION_POINTS:
+    train, held = series(points, "train", "loss"), series(points, "validation", "loss")
+    if len(train) < MIN_TRAIN_POINTS:
         return _too_short(len(train), len(held))
-    window = _window(train)
-    return _overfitting(window, held, points, given) or _underfitting(window, held, given) or _healthy(window, held)
+    if said := _grew(window(train)) or _worse_than_before(window(train), train, held):
+        return _diverged((said,), given)
+    if len(held) < MIN_VALIDATION_POINTS:
+        return _too_short(len(train), len(held))
+    smoothed = window(train)
+    overfits = _overfitting(points, given, steps_per_epoch)
+    return overfits or _flat(smoothed, given) or _still_falling(smoothed, held, points, given) or _healthy(smoothed, held)
 
 
-def _series(points: list[CurvePoint], split: str, name: str) -> Values:
-    found = {p.step: p.value for p in points if p.split == split and p.name == name and p.value is not None}
-    return sorted(found.items())
+def _grew(w: Window) -> str:
+    """Evidence that the training loss left its own running minimum for good; empty when it did not."""
+    rise, fall = w.last - w.lowest, max(w.first, w.start) - w.lowest
+    if w.last <= BLOW_UP * w.lowest or rise < LOST * fall or rise <= NOISE * w.error:
+        return ""
+    return f"training loss rose from {w.lowest:.3f} at its lowest to {w.last:.3f} at the end (it began at {w.first:.3f})"
 
 
-def _window(values: Values) -> _Window:
-    size = max(len(values) // 5, 2)
-    means = [sum(v for _, v in values[i : i + size]) / size for i in range(len(values) - size + 1)]
-    return _Window(first=means[0], last=means[-1], lowest=min(means))
+def _worse_than_before(w: Window, train: Values, held: Values) -> str:
+    """Evidence of a run that blew up at once: validation ends worse than untrained, after training was worse too; empty otherwise."""
+    tail = [v for _, v in train[-max(len(train) // 5, 2) :]]
+    after = [v for _, v in held[-2:]]
+    if len(held) < MIN_VALIDATION_POINTS or held[0][0] != 0 or min(after) <= (1 + WORSE) * held[0][1]:
+        return ""
+    ends_above = min(tail) > w.start and w.last > (1 + WORSE) * w.start
+    if not ends_above and w.highest <= BLOW_UP * w.start:
+        return ""
+    begun = f"validation loss was {held[0][1]:.3f} before the first step and is {after[-1]:.3f} at step {held[-1][0]}"
+    return f"{begun}; training loss went from {w.start:.3f} up to {w.highest:.3f} and is {w.last:.3f}"
 
 
 def _diverged(evidence: tuple[str, ...], given: Settings) -> Diagnosis:
@@ -72,8 +73,8 @@ def _diverged(evidence: tuple[str, ...], given: Settings) -> Diagnosis:
         text="The training diverged: the loss blew up, so nothing after that point was learned.",
         evidence=evidence,
         remedies=(
-            _remedy(given, "learning_rate", "lower it by 3 to 10 times"),
-            _remedy(given, "warmup", "lengthen it, so that the first steps are small"),
+            remedy(given, "learning_rate", "lower it by 3 to 10 times", factor=0.2),
+            raised(given, "warmup_ratio", "lengthen it, so that the first steps are small", least=0.1),
             Remedy(setting="data", advice="look at the rows of the steps before the rise"),
         ),
     )
@@ -93,15 +94,17 @@ def _too_short(num_train: int, num_held: int) -> Diagnosis:
     )
 
 
-def _overfitting(window: _Window, held: Values, points: list[CurvePoint], given: Settings) -> Diagnosis | None:
+def _overfitting(points: list[CurvePoint], given: Settings, per_epoch: int | None) -> Diagnosis | None:
+    train, held = series(points, "train", "loss"), series(points, "validation", "loss")
     best = min(range(len(held)), key=lambda i: held[i][1])
     (best_step, low), (last_step, last), after = held[best], held[-1], held[best + 1 :]
     rising = len(after) >= RISE_POINTS and last >= (1 + RISE) * low and all(v > low for _, v in after)
-    if not rising or window.last >= window.first:
+    then, now = level_at(train, best_step), window(train).last
+    if not rising or now >= then:
         return None
     evidence = [
         f"validation loss rose from {low:.3f} at step {best_step} to {last:.3f} at step {last_step}",
-        f"training loss went on falling, from {window.first:.3f} to {window.last:.3f}",
+        f"training loss went on falling meanwhile, from {then:.3f} to {now:.3f}",
     ]
     text = f"The model overfits after step {best_step}: it goes on learning the training rows while the validation loss rises."
     if kept := _metric_kept(points, best_step):
@@ -112,10 +115,13 @@ def _overfitting(window: _Window, held: Values, points: list[CurvePoint], given:
         text=text,
         evidence=tuple(evidence),
         remedies=(
-            _remedy(given, "epochs", f"train less, about {best_step} steps (the best step was kept)"),
+            shorter(given, best_step, per_epoch, f"train less, about {best_step} steps (the best step was kept)")
+            if best_step
+            else remedy(given, "learning_rate", "lower it by 3 to 10 times", factor=0.2),
             Remedy(setting="data", advice="add rows, above all for the classes with the most errors"),
-            _remedy(given, "rank", "lower it"),
-            _remedy(given, "weight_decay", "raise it"),
+            remedy(given, "rank", "lower it", factor=0.5),
+            raised(given, "weight_decay", "raise it", least=0.1),
+            *([raised(given, "dropout", "raise it", least=0.1)] if known(given, "dropout") else ()),
         ),
     )
 
@@ -123,57 +129,59 @@ def _overfitting(window: _Window, held: Values, points: list[CurvePoint], given:
 def _metric_kept(points: list[CurvePoint], best_step: int) -> str:
     """A sentence when a validation metric other than the loss is at least as good at the end as at the lowest loss."""
     for name in sorted({p.name for p in points if p.split == "validation" and p.name != "loss"}):
-        values = _series(points, "validation", name)
+        values = series(points, "validation", name)
         at_best = [v for step, v in values if step <= best_step]
         if at_best and values[-1][0] > best_step and values[-1][1] >= at_best[-1]:
             return f"validation {name} did not fall with it: {at_best[-1]:.3f} at step {best_step}, {values[-1][1]:.3f} at the end"
     return ""
 
 
-def _underfitting(window: _Window, held: Values, given: Settings) -> Diagnosis | None:
-    if window.last > (1 - FLAT) * window.first:
-        return Diagnosis(
-            finding="underfitting",
-            text="The model underfits: the training loss hardly moved, so little was learned.",
-            evidence=(f"training loss went from {window.first:.3f} to {window.last:.3f}",),
-            remedies=(
-                _remedy(given, "learning_rate", "raise it by 3 to 10 times"),
-                _remedy(given, "rank", "raise it"),
-                Remedy(setting="data", advice="check that the prompt holds what the answer needs"),
-            ),
-        )
+def _flat(smoothed: Window, given: Settings) -> Diagnosis | None:
+    if smoothed.last <= (1 - FLAT) * smoothed.first:
+        return None
+    return Diagnosis(
+        finding="underfitting",
+        text="The model underfits: the training loss hardly moved, so little was learned.",
+        evidence=(f"training loss went from {smoothed.first:.3f} to {smoothed.last:.3f}",),
+        remedies=(
+            remedy(given, "learning_rate", "raise it by 3 to 10 times", factor=5.0),
+            remedy(given, "rank", "raise it", factor=2.0),
+            Remedy(setting="data", advice="check that the prompt holds what the answer needs"),
+        ),
+    )
+
+
+def _still_falling(smoothed: Window, held: Values, points: list[CurvePoint], given: Settings) -> Diagnosis | None:
     (step_then, then), (step_now, now) = held[(2 * (len(held) - 1)) // 3], held[-1]
     lowest = min(v for _, v in held)
-    if now > lowest or now > (1 - STILL_FALLING) * then or window.last >= window.first:
+    if now > lowest or now > (1 - STILL_FALLING) * then or smoothed.last >= smoothed.first or _perfect(points):
         return None
     return Diagnosis(
         finding="underfitting",
         text="The model underfits: both losses were still falling when the training ended, so it stopped too early.",
         evidence=(
             f"validation loss still fell from {then:.3f} at step {step_then} to {now:.3f} at step {step_now}, its lowest",
-            f"training loss fell from {window.first:.3f} to {window.last:.3f}",
+            f"training loss fell from {smoothed.first:.3f} to {smoothed.last:.3f}",
         ),
-        remedies=(_remedy(given, "epochs", "train longer"), _remedy(given, "learning_rate", "raise it by about 2 times")),
+        remedies=(longer(given, "train longer"), remedy(given, "learning_rate", "raise it by about 2 times", factor=2.0)),
     )
 
 
-def _healthy(window: _Window, held: Values) -> Diagnosis:
+def _perfect(points: list[CurvePoint]) -> bool:
+    """Whether a task metric on validation rows is at 1, its best, at the end: there is nothing left to learn longer for."""
+    last = max(p.step for p in points if p.split == "validation")
+    return any(p.value == 1.0 and p.step == last for p in points if p.split == "validation" and p.name != "loss")
+
+
+def _healthy(smoothed: Window, held: Values) -> Diagnosis:
     low = min(v for _, v in held)
     return Diagnosis(
         finding="healthy",
         text="The curves look healthy: the training loss fell and the validation loss settled without rising again.",
         evidence=(
-            f"training loss fell from {window.first:.3f} to {window.last:.3f}",
+            f"training loss fell from {smoothed.first:.3f} to {smoothed.last:.3f}",
             f"validation loss fell from {held[0][1]:.3f} to {held[-1][1]:.3f} (lowest {low:.3f})"
             if held[-1][1] < held[0][1]
             else f"validation loss stayed between {low:.3f} and {max(v for _, v in held):.3f}",
         ),
     )
-
-
-def _remedy(given: Settings, name: str, advice: str) -> Remedy:
-    """A remedy that names the value the run had, when it is known (settings may be dotted: `method.rank`)."""
-    for key in sorted(given, key=len):
-        if key == name or key.endswith(f".{name}"):
-            return Remedy(setting=key, advice=f"{advice} (it was {setting(given[key])})")
-    return Remedy(setting=name, advice=advice)

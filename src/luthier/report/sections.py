@@ -131,16 +131,17 @@ class CurvePoint(Part):
 
 
 class Remedy(Part):
-    """A setting to try next, and which way."""
+    """A setting to try next, and which way. line: of the project file, as `train.epochs: 2`; empty where there is no one value to try."""
 
     setting: str
     advice: str
+    line: str = ""
 
 
 class Diagnosis(Part):
     """What the learning curves say: the finding in words, the numbers behind it, and what to try."""
 
-    finding: Literal["healthy", "overfitting", "underfitting", "diverged", "too short to say"]
+    finding: Literal["healthy", "overfitting", "underfitting", "diverged", "too short to say", "data exhausted", "loss spikes"]
     text: str
     evidence: tuple[str, ...] = ()
     remedies: tuple[Remedy, ...] = ()
@@ -154,6 +155,7 @@ class Training(Part):
     best_step: int | None = None
     stopped: str = ""
     diagnosis: Diagnosis | None = None
+    further: tuple[Diagnosis, ...] = Field(default=(), description="what else the curves say, beside the diagnosis")
     config: dict[str, str | int | float | bool | None] = {}
     engine: str = ""
     tokens_per_second: float | None = None

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from luthier.core.artifacts import Prepared
+from luthier.core.config import flat
 from luthier.core.errors import UserError
 from luthier.core.events import Metric, Note, Progress
 from luthier.core.execution import Execution
@@ -25,6 +26,8 @@ from luthier.core.files import fsync_path, write_atomic
 from luthier.core.stage import Context
 from luthier.engine.contract import Batch, Engine, Loss, Noise, NonFiniteLoss, TokenSequence
 from luthier.engine.optim.schedules import factor
+from luthier.report.curves import read_curves
+from luthier.report.live import holding, sentence
 from luthier.stages.train.recipe import Recipe
 
 CHECKPOINTS, BEST, LOOP, METRICS = "scratch/checkpoints", "scratch/best", "loop", "metrics.jsonl"
@@ -44,6 +47,7 @@ class Progressed:
     trained_tokens: int = 0
     evaluated: int = 0
     stopped: str = ""
+    said: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,7 @@ def train(engine: Engine, rows: Rows, loss: Loss, recipe: Recipe, evaluate: Eval
     while True:
         if done.step in evaluation_steps and done.evaluated < done.step:
             done = _evaluate(engine, evaluate, recipe, done, ctx, objective)
+            done = _speak(recipe, done, len(rows.sequences), ctx)
             _save(engine, done, ctx)
         if done.step >= total or done.stopped:
             return done
@@ -221,6 +226,16 @@ def _evaluate(engine: Engine, evaluate: Evaluation, recipe: Recipe, done: Progre
     times = "1 evaluation" if without == 1 else f"{without} evaluations"
     words = f"early: {objective.name} has not improved for {times} (best at step {done.best_step})"
     return replace(done, without_gain=without, stopped=words)
+
+
+def _speak(recipe: Recipe, done: Progressed, num_rows: int, ctx: Context) -> Progressed:
+    """Say what the curves show by now; each finding once, the first time it holds."""
+    total, settings = recipe.total_steps(num_rows), flat(recipe.model_dump(mode="json"))
+    share = 1.0 if done.stopped else done.step / total
+    found = holding(read_curves(ctx.dir / METRICS), settings, recipe.steps_per_epoch(num_rows), share, done.said)
+    for diagnosis in found:
+        ctx.observer(Note(sentence(diagnosis, done.step), "warning"))
+    return replace(done, said=[*done.said, *(d.finding for d in found)])
 
 
 @contextmanager

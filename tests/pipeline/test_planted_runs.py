@@ -15,10 +15,10 @@ from toy_project import FILLERS, WORDS, write_toy
 
 STEADY = ("train.schedule={kind: constant}", "train.early_stopping=null")
 RUNS = {
-    "healthy": ("train.epochs=8", "train.evaluations=8", "train.learning_rate=0.005", "train.early_stopping=null"),
+    "healthy": ("train.epochs=7", "train.evaluations=6", "train.learning_rate=0.005", "train.early_stopping=null"),
     "overfitting": (
-        *STEADY, "train.epochs=24", "train.evaluations=8", "train.method={kind: lora, rank: 32}", "train.learning_rate=0.005",
-        "split={train: 30, validation: 30, test: 20, seed: 3, near: null}",
+        *STEADY, "train.epochs=16", "train.evaluations=6", "train.train_sample=0", "train.method={kind: lora, rank: 32}",
+        "train.learning_rate=0.005", "split={train: 30, validation: 30, test: 20, seed: 3, near: null}",
     ),
     "underfitting": ("train.epochs=2", "train.evaluations=4", "train.learning_rate=1e-6"),
     "diverged": (*STEADY, "train.epochs=4", "train.evaluations=4", "train.method={kind: full}", "train.learning_rate=1"),

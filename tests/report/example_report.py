@@ -20,6 +20,7 @@ from luthier.report.sections import (
     Cost,
     CurvePoint,
     Data,
+    Diagnosis,
     Estimate,
     Finding,
     LedgerStep,
@@ -28,6 +29,9 @@ from luthier.report.sections import (
     Machine,
     Reason,
     ReliabilityPoint,
+    Remedy,
+    Sample,
+    SampleAnswer,
     SourceFile,
     Split,
     SplitCount,
@@ -269,6 +273,25 @@ def training() -> Training:
         best_step=110,
         stopped="all 2 epochs done",
         diagnosis=diagnose(curves(), config),
+        further=(
+            Diagnosis(
+                finding="data exhausted",
+                text="The rows have taught what they can: the last 1.1 epochs brought no further gain on validation rows.",
+                evidence=("validation loss was 0.402 at step 60 (epoch 0.9) and is 0.401 at step 120",),
+                remedies=(
+                    Remedy(setting="epochs", advice="train about 0.9 epochs (it was 2)", line="train.epochs: 0.9"),
+                    Remedy(setting="data", advice="add rows"),
+                ),
+            ),
+        ),
+        samples=(
+            Sample(
+                key="9f3a",
+                prompt="Where is my card? <b>It</b> never came.",
+                reference="card_arrival",
+                answers=tuple(SampleAnswer(step=n, text=t) for n, t in ((0, "I do not know"), (60, "card_linking"), (120, "card_arrival"))),
+            ),
+        ),
         config=config,
         engine="fast",
         tokens_per_second=1840.0,

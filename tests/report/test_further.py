@@ -46,7 +46,7 @@ def test_rows_that_still_teach_or_were_seen_once_are_not_exhausted() -> None:
     main = diagnose(curves)
     assert further(curves, main, SETTINGS, steps_per_epoch=100) == ()
     assert further(curves, main, SETTINGS, steps_per_epoch=None) == ()
-    assert set(found(with_start(points(falling(0.3, 7), falling(0.45, 7)), 2.45))) == {"healthy"}
+    assert set(found(with_start(points(falling(0.3, 8), falling(0.45, 8)), 2.45))) == {"healthy"}
 
 
 def test_an_overfitting_run_is_not_called_exhausted_too() -> None:
@@ -55,7 +55,7 @@ def test_an_overfitting_run_is_not_called_exhausted_too() -> None:
 
 
 def test_a_loss_that_jumps_above_its_start_and_heals_is_a_spike() -> None:
-    curves = with_start(points(falling(0.3, 7), falling(0.45, 7)), 2.45)
+    curves = with_start(points(falling(0.3, 8), falling(0.45, 8)), 2.45)
     spiked = [p.model_copy(update={"value": 6.0}) if (p.split, p.step) == ("train", 55) else p for p in curves]
     main = diagnose(spiked, SETTINGS)
     [spike] = further(spiked, main, SETTINGS, PER_EPOCH)
@@ -67,7 +67,7 @@ def test_a_loss_that_jumps_above_its_start_and_heals_is_a_spike() -> None:
 
 
 def test_a_loss_that_gives_back_what_it_had_gained_has_diverged_even_below_its_start() -> None:
-    up = lambda t: 2 - 1.8 * min(1.0, 3 * t) + 3 * max(0.0, t - 0.6)  # noqa: E731
+    up = lambda t: 2 - 1.8 * min(1.0, 3 * t) + 4 * max(0.0, t - 0.6)  # noqa: E731
     curves = points(up, falling(0.5, 3))
     assert window(series(curves, "train", "loss")).last < 2
     assert diagnose(curves, SETTINGS).finding == "diverged"

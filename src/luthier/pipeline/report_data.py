@@ -38,6 +38,8 @@ from luthier.report.sections import (
     LineageStep,
     Machine,
     Reason,
+    Sample,
+    SampleAnswer,
     SourceFile,
     SplitCount,
     StageCost,
@@ -214,12 +216,30 @@ def _training(workspace: Workspace, built: Artifacts, records: dict[str, Any]) -
         stopped=checkpoint.stopped,
         diagnosis=diagnosis,
         further=further(curves, diagnosis, config, per_epoch),
+        samples=samples_of(built["train"].path / "samples.jsonl"),
         config=config,
         engine=checkpoint.engine,
         tokens_per_second=sum(unique) / sum(spent) if spent else None,
         seconds=records["train"]["seconds"],
         peak_memory_mb=records["train"]["cost"]["peak_memory_mb"],
         energy_wh=records["train"]["cost"]["energy_wh_estimate"],
+    )
+
+
+def samples_of(path: Path) -> tuple[Sample, ...]:
+    """The rows of `samples.jsonl`, each with its answers by step; none where a run kept none."""
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    by_key: dict[str, list[dict[str, Any]]] = {}
+    for line in lines:
+        by_key.setdefault(line["key"], []).append(line)
+    return tuple(
+        Sample(
+            key=key,
+            prompt=rows[0]["prompt"],
+            reference=rows[0]["reference"],
+            answers=tuple(SampleAnswer(step=r["step"], text=r["answer"]) for r in rows),
+        )
+        for key, rows in by_key.items()
     )
 
 

@@ -190,10 +190,12 @@ def _write_folder(workspace: Workspace, number: int, folder: Path, built: dict[s
         "predictions.jsonl": built["tuned"].path / "predictions.jsonl",
         "baseline_predictions.jsonl": built["baseline"].path / "predictions.jsonl",
         "metrics.jsonl": built["train"].path / "metrics.jsonl",
+        "samples.jsonl": built["train"].path / "samples.jsonl",
         "ledger.jsonl": built["prepared"].path / "ledger.jsonl",
     }
     for name, source in copies.items():
-        write_atomic(folder / name, source.read_bytes())
+        if name != "samples.jsonl" or source.exists():  # a run may keep no samples
+            write_atomic(folder / name, source.read_bytes())
     report = assemble(workspace, number, folder, built)
     write_report(report, folder)
     return report

@@ -21,7 +21,7 @@ FLAT = 0.05  # underfitting: training loss fell less than 5% from start to end
 BLOW_UP = 1.5  # diverged: training loss ends at 1.5 times its lowest smoothed value ...
 LOST = 0.5  # ... and has given back at least half of what it had fallen, by more than NOISE errors
 NOISE = 3.0
-WORSE = 0.1  # diverged too: validation loss ends 10% above what it was before the first step, and training loss was above its start
+WORSE = 0.1  # diverged too: both losses end 10% above what they were before the first step, or validation loss after such a blow-up
 
 
 def diagnose(curves: Iterable[CurvePoint], settings: Settings | None = None, steps_per_epoch: int | None = None) -> Diagnosis:
@@ -56,14 +56,15 @@ def _grew(w: Window) -> str:
 
 def _worse_than_before(w: Window, train: Values, held: Values) -> str:
     """Evidence of a run that blew up at once: validation ends worse than untrained, after training was worse too; empty otherwise."""
+    if len(held) < MIN_VALIDATION_POINTS or held[0][0] != 0:
+        return ""
+    before, after = held[0][1], [v for _, v in held[-2:]]
     tail = [v for _, v in train[-max(len(train) // 5, 2) :]]
-    after = [v for _, v in held[-2:]]
-    if len(held) < MIN_VALIDATION_POINTS or held[0][0] != 0 or min(after) <= (1 + WORSE) * held[0][1]:
+    blew_up = w.highest > BLOW_UP * w.start and min(after) > before
+    ends_above = min(tail) > w.start and w.last > (1 + WORSE) * w.start and min(after) > (1 + WORSE) * before
+    if not blew_up and not ends_above:
         return ""
-    ends_above = min(tail) > w.start and w.last > (1 + WORSE) * w.start
-    if not ends_above and w.highest <= BLOW_UP * w.start:
-        return ""
-    begun = f"validation loss was {held[0][1]:.3f} before the first step and is {after[-1]:.3f} at step {held[-1][0]}"
+    begun = f"validation loss was {before:.3f} before the first step and is {after[-1]:.3f} at step {held[-1][0]}"
     return f"{begun}; training loss went from {w.start:.3f} up to {w.highest:.3f} and is {w.last:.3f}"
 
 

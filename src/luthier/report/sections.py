@@ -147,6 +147,22 @@ class Diagnosis(Part):
     remedies: tuple[Remedy, ...] = ()
 
 
+class SampleAnswer(Part):
+    """What the model answered after `step` optimiser steps; step 0 is before training."""
+
+    step: int
+    text: str
+
+
+class Sample(Part):
+    """A validation row with the answers to it before, during and after training, as they were generated."""
+
+    key: str
+    prompt: str
+    reference: str
+    answers: tuple[SampleAnswer, ...]
+
+
 class Training(Part):
     """How the training went. `energy_wh` is an estimate; `peak_memory_mb` is of the whole process."""
 
@@ -156,6 +172,7 @@ class Training(Part):
     stopped: str = ""
     diagnosis: Diagnosis | None = None
     further: tuple[Diagnosis, ...] = Field(default=(), description="what else the curves say, beside the diagnosis")
+    samples: tuple[Sample, ...] = Field(default=(), description="the same few validation rows, answered before, during and after training")
     config: dict[str, str | int | float | bool | None] = {}
     engine: str = ""
     tokens_per_second: float | None = None

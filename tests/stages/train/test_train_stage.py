@@ -113,6 +113,28 @@ def test_the_training_sample_is_drawn_from_all_classes(project: Path) -> None:
     assert _sample(rows, Recipe(train_sample=1000)) == tuple(rows)
 
 
+def samples(built: Built[Checkpoint]) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (built.path / "samples.jsonl").read_text().splitlines()]
+
+
+def test_the_same_rows_are_answered_before_training_and_at_each_evaluation(project: Path) -> None:
+    found = samples(train(project, "train.samples=3"))
+    assert [s["step"] for s in found] == [0] * 3 + [16] * 3 + [32] * 3
+    assert len({s["key"] for s in found}) == 3
+    assert all(s["answer"] in ("card", "rate", "cash") and str(s["prompt"]).split()[-1] in ("stolen", "wrong", "late") for s in found)
+    assert [s["reference"] for s in found[-3:]] == [s["answer"] for s in found[-3:]]
+    assert not (train(project, "train.samples=0").path / "samples.jsonl").exists()
+
+
+def test_a_stop_neither_repeats_nor_loses_a_sample_or_a_diagnosis(project: Path, tmp_path: Path) -> None:
+    settings = ("train.epochs=2", "train.evaluations=4", "train.learning_rate=1e-6")
+    whole = samples(train(write_toy(tmp_path / "whole", Path(Workspace.open(project).project.base)), *settings))
+    stop_after(project, 10, *settings)
+    events: list[Event] = []
+    assert samples(train(project, *settings, events=events)) == whole
+    assert not [e for e in events if isinstance(e, Note) and ", seen at step " in e.text], "said before the stop"
+
+
 def test_a_loss_that_is_not_finite_stops_with_step_and_rows_and_keeps_the_checkpoint(project: Path) -> None:
     explode = (
         "train.learning_rate=1",

@@ -30,7 +30,8 @@ from luthier.report.curves import read_curves
 from luthier.report.live import holding, sentence
 from luthier.stages.train.recipe import Recipe
 
-CHECKPOINTS, BEST, LOOP, METRICS = "scratch/checkpoints", "scratch/best", "loop", "metrics.jsonl"
+CHECKPOINTS, BEST, LOOP = "scratch/checkpoints", "scratch/best", "loop"
+METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
 
 Evaluation = Callable[[int], dict[str, float]]
 """Task metric and loss on validation and training rows at a step: `validation/<metric>`, `validation/loss` ..."""
@@ -143,29 +144,32 @@ def _save(engine: Engine, done: Progressed, ctx: Context) -> None:
     """Save a resume point; what it says is measured must be on disk before it."""
     from luthier.engine.checkpoint.folder import save_checkpoint
 
-    if (ctx.dir / METRICS).exists():
-        fsync_path(ctx.dir / METRICS)
+    for name in (METRICS, SAMPLES):
+        if (ctx.dir / name).exists():
+            fsync_path(ctx.dir / name)
     save_checkpoint(ctx.dir / CHECKPOINTS, done.step, {**engine.state(), LOOP: asdict(done)})
 
 
 def resume(engine: Engine, ctx: Context) -> Progressed:
-    """Load the newest whole checkpoint, if any, and cut `metrics.jsonl` back to it."""
+    """Load the newest whole checkpoint, if any, and cut `metrics.jsonl` and `samples.jsonl` back to it."""
     from luthier.engine.checkpoint.folder import load_newest
 
     found = load_newest(ctx.dir / CHECKPOINTS)
     if found is None:
-        (ctx.dir / METRICS).unlink(missing_ok=True)
+        for name in (METRICS, SAMPLES):
+            (ctx.dir / name).unlink(missing_ok=True)
         return Progressed()
     for note in found.notes:
         ctx.observer(Note(note, "warning"))
     done = Progressed(**found.state.pop(LOOP))
     engine.load_state(found.state)
-    _cut_metrics(ctx.dir / METRICS, done)
+    for name in (METRICS, SAMPLES):
+        _cut(ctx.dir / name, done)
     ctx.observer(Note(f"resumed training at step {done.step}"))
     return done
 
 
-def _cut_metrics(path: Path, done: Progressed) -> None:
+def _cut(path: Path, done: Progressed) -> None:
     """Drop the lines of what is done again: later steps, an evaluation that was not saved, and a line that a kill left torn."""
     if not path.exists():
         return
@@ -180,7 +184,7 @@ def _cut_metrics(path: Path, done: Progressed) -> None:
 
 
 def _is_kept(line: dict[str, Any], done: Progressed) -> bool:
-    return line["step"] <= (done.step if line["split"] == "train" else done.evaluated)
+    return line["step"] <= (done.step if line.get("split") == "train" else done.evaluated)
 
 
 def _one_step(engine: Engine, rows: Rows, loss: Loss, recipe: Recipe, done: Progressed, total: int, ctx: Context) -> Progressed:

@@ -47,6 +47,7 @@ class Recipe(Config):
     watch: Literal["metric", "loss"] = "metric"
     early_stopping: EarlyStopping | None = EarlyStopping()
     train_sample: int = Field(default=32, ge=0, description="training rows on which the task metric is also measured")
+    samples: int = Field(default=4, ge=0, le=50, description="validation rows whose answers are kept at each evaluation, for the report")
 
     @model_validator(mode="after")
     def _one_length(self) -> Recipe:

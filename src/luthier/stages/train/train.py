@@ -52,7 +52,7 @@ class Train(Stage[Checkpoint]):
     metric: ScorerConfig
 
     def build(self, ctx: Context) -> Checkpoint:
-        """Train with the verbs of the chosen engine; leaves `adapter/`, `renderer/` and `metrics.jsonl`."""
+        """Train with the verbs of the chosen engine; leaves `adapter/`, `renderer/`, `metrics.jsonl` and `samples.jsonl`."""
         with ExitStack() as open_until_done:
             return self._build(ctx, open_until_done)
 
@@ -105,7 +105,10 @@ class Train(Stage[Checkpoint]):
     def _watch(self, ctx: Context, predictor: Answerer) -> Watch:
         dataset = ctx.get(self.dataset)
         sample = _sample(read_split(dataset, "train"), self.recipe)
-        return Watch(predictor, self.metric, tuple(read_split(dataset, "validation")), sample, self.recipe.watch, ctx)
+        held = read_split(dataset, "validation")
+        order = np.random.default_rng([self.recipe.seed, len(held)]).permutation(len(held))
+        shown = tuple(sorted(int(i) for i in order[: self.recipe.samples]))
+        return Watch(predictor, self.metric, tuple(held), sample, shown, self.recipe.watch, ctx)
 
 
 def _sample(rows: list[Example], recipe: Recipe) -> tuple[Example, ...]:

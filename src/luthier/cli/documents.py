@@ -170,13 +170,18 @@ class EvalDocument(Document):
 
 
 class CompareDocument(Document):
-    """`luthier compare --json`: `a` is the opponent, `b` the challenger."""
+    """`luthier compare --json`: `comparison` has the runs from best to worst, every pair, the groups, and what differs.
+
+    a, b, verdict: of two runs, the opponent, the challenger and what is proven; null with more. page: what `--out` wrote, or null.
+    """
 
     kind: Literal["compare"] = "compare"
-    a: str
-    b: str
+    a: str | None = None
+    b: str | None = None
     looks: int
-    verdict: dict[str, Any]
+    verdict: dict[str, Any] | None = None
+    comparison: dict[str, Any]
+    page: str | None = None
 
 
 class RunsDocument(Document):

@@ -10,7 +10,7 @@ import os
 
 import typer
 
-from luthier.cli import bench_verb, data_verbs, doctor_verb, harness_verbs, model_verbs, project_verbs, run_verbs
+from luthier.cli import bench_verb, compare_verb, data_verbs, doctor_verb, harness_verbs, model_verbs, project_verbs, run_verbs
 
 app = typer.Typer(
     name="luthier",
@@ -27,7 +27,7 @@ app.command("bench")(bench_verb.bench)
 app.command("run")(run_verbs.run)
 app.command("train")(run_verbs.train)
 app.command("eval")(run_verbs.evaluate)
-app.command("compare")(run_verbs.compare)
+app.command("compare")(compare_verb.compare)
 app.command("harness")(harness_verbs.harness)
 app.command("chat")(model_verbs.chat)
 app.command("export")(model_verbs.export)

@@ -1,4 +1,4 @@
-"""run, train, eval, compare: the verbs that build."""
+"""run, train, eval: the verbs that build."""
 
 from __future__ import annotations
 
@@ -178,25 +178,3 @@ def _known_split(split: str) -> Literal["train", "validation", "test"]:
         if name == split:
             return name
     raise UserError("a split must be train, validation or test", repr(split), "--split", did_you_mean(split, known))
-
-
-A = Annotated[str, typer.Argument(help="A run: its number or name. The opponent.")]
-B = Annotated[str, typer.Argument(help="A run: its number or name. The challenger.")]
-
-
-def compare(a: A, b: B, file: File = DEFAULT, json: Json = False) -> None:
-    """Paired comparison of the tuned models of two runs on the same sealed rows."""
-
-    def verb() -> int:
-        from luthier.cli.documents import CompareDocument
-        from luthier.cli.tables import print_verdict
-        from luthier.pipeline.compare import compare_runs
-        from luthier.pipeline.workspace import Workspace
-
-        done = compare_runs(Workspace.open(file), a, b)
-        if json:
-            emit(CompareDocument(a=done.a, b=done.b, looks=done.looks, verdict=done.verdict.model_dump(mode="json")))
-        print_verdict(done)
-        return 0 if done.verdict.decision == "better" else 1
-
-    guard(verb, json)

@@ -10,8 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from luthier.core.artifacts import Predictions
-    from luthier.pipeline.compare import Comparison
+    from luthier.core.artifacts import Predictions, Verdict
 
 
 def console() -> Console:
@@ -39,17 +38,16 @@ def print_scores(predictions: Predictions, looks: int | None) -> None:
         console().print(Text(f"looks at these sealed rows so far: {looks}"))
 
 
-def print_verdict(done: Comparison) -> None:
-    """The sentence, then the numbers."""
-    v = done.verdict
-    console().print(Text(f"{done.b} against {done.a}: {v.sentence}", style="bold"))
+def print_verdict(a: str, b: str, v: Verdict, looks: int) -> None:
+    """`b` against `a`: the sentence, then the numbers."""
+    console().print(Text(f"{b} against {a}: {v.sentence}", style="bold"))
     rows = [
         ("decision", v.decision),
-        (f"{v.metric} of {done.a}", f"{v.baseline:.4f}"),
-        (f"{v.metric} of {done.b}", f"{v.tuned:.4f}"),
+        (f"{v.metric} of {a}", f"{v.baseline:.4f}"),
+        (f"{v.metric} of {b}", f"{v.tuned:.4f}"),
         ("difference", f"{v.effect:+.4f} ({v.interval[0]:+.4f} to {v.interval[1]:+.4f})"),
         ("p", f"{v.p:.4g} ({v.test})"),
         ("rows", v.num_rows),
-        ("looks so far", done.looks),
+        ("looks so far", looks),
     ]
     print_table("", ("", ""), rows)

@@ -16,7 +16,7 @@ import yaml
 
 from luthier.core.errors import Interrupted, LeaseHeld, LuthierError, from_os_error
 from luthier.core.events import Event, Metric, Note, Observer, Progress, StageFinished
-from luthier.core.files import append_bytes, write_atomic
+from luthier.core.files import append_bytes, write_atomic, write_json
 from luthier.core.lease import acquire
 from luthier.core.stage import Built
 from luthier.pipeline.plan import few_test_rows
@@ -26,6 +26,8 @@ from luthier.report.files import read_report
 from luthier.report.model import RunReport
 
 SEALED = ("baseline", "tuned")
+KEYS = "keys.json"
+"""In a run's folder: the key of each of its stages, known before any is built."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def _carry_out(workspace: Workspace, options: RunOptions, number: int, folder: P
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / "config.resolved.yaml", resolved_yaml(workspace, folder).encode())
+        write_json(folder / KEYS, {role: stage.key() for role, stage in workspace.graph.roles().items()})
         built = build_all(workspace, options, number, folder)
         report = _write_folder(workspace, number, folder, built)
     except (Interrupted, LeaseHeld):

@@ -168,11 +168,7 @@ def judge_pairs(
     for row, other in zip(tuned, baseline, strict=True):
         if (row["key"], row["reference"]) != (other["key"], other["reference"]):
             raise UserError("paired rows must have the same key and reference", f"{row['key']} and {other['key']}")
-    if scorer.stored and all(scorer.name in row["scores"] for side in (tuned, baseline) for row in side):
-        one, two = ([Score(row["scores"][scorer.name]) for row in side] for side in (tuned, baseline))
-    else:
-        scorer.check(rows)
-        one, two = (scorer.score_all(rows, [answer_of(row) for row in side]) for side in (tuned, baseline))
+    one, two = _scores(scorer, rows, [tuned, baseline])
     result = judge_scores(scorer, one, two, alpha, [e.group for e in rows], seed)
     return Verdict(
         decision=result.decision,
@@ -190,6 +186,20 @@ def judge_pairs(
     )
 
 
+def estimate_rows(scorer: Scorer, rows: Sequence[dict[str, Any]], seed: int = 0) -> Estimate:
+    """The figure of `predictions.jsonl` rows with its 95 % interval; a row's `group` is honoured when it is there."""
+    examples = [_example(row) for row in rows]
+    return estimate(scorer, _scores(scorer, examples, [rows])[0], [e.group for e in examples], seed)
+
+
+def _scores(scorer: Scorer, examples: Sequence[Example], sides: Sequence[Sequence[dict[str, Any]]]) -> list[list[Score]]:
+    """The scores of several models' answers to the same rows: afresh, unless the scorer is `stored` and every row has its score."""
+    if scorer.stored and all(scorer.name in row["scores"] for side in sides for row in side):
+        return [[Score(row["scores"][scorer.name]) for row in side] for side in sides]
+    scorer.check(examples)
+    return [scorer.score_all(examples, [answer_of(row) for row in side]) for side in sides]
+
+
 def answer_of(row: dict[str, Any]) -> Answer:
     """The answer that a row of `predictions.jsonl` holds."""
     return Answer(
@@ -205,8 +215,8 @@ def answer_of(row: dict[str, Any]) -> Answer:
 def compare_answers(scorer: Scorer, answers: Mapping[str, Sequence[dict[str, Any]]], alpha: float = 0.05, seed: int = 0) -> Comparison:
     """Every pair of candidates on the same `predictions.jsonl` rows, with the groups that cannot be told apart.
 
-    Answers are scored afresh; a row's `group` is honoured, and a row that any candidate left unscored is in no comparison.
-    Raises UserError when the rows differ, lower scores are better, or no row is scored by all.
+    Answers are scored afresh, unless the scorer is `stored`; a row's `group` is honoured, and a row that any candidate left unscored
+    is in no comparison. Raises UserError when the rows differ, lower scores are better, or no row is scored by all.
     """
     import numpy as np
 
@@ -220,7 +230,7 @@ def compare_answers(scorer: Scorer, answers: Mapping[str, Sequence[dict[str, Any
         if [(row["key"], row["reference"]) for row in rows] != keys:
             raise UserError("every candidate must have answered the same rows", name)
     examples = [_example(row) for row in first]
-    scores = {name: scorer.score_all(examples, [answer_of(row) for row in rows]) for name, rows in answers.items()}
+    scores = dict(zip(answers, _scores(scorer, examples, list(answers.values())), strict=True))
     kept = [i for i in range(len(examples)) if all(s[i].value is not None for s in scores.values())]
     if not kept:
         raise UserError("at least one row must be scored for every candidate", f"0 of {len(examples)} rows", scorer.name)

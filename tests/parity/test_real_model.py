@@ -45,16 +45,19 @@ def rows(num: int) -> list[Any]:
 
 
 @pytest.mark.slow
-def test_first_gradients_in_float32_are_those_of_float64(folder: Path) -> None:
-    """The reference's own float32 gradients are 1e-5 to 1e-4 away from float64 on this model, so float64 is the judge."""
-    spec = LoRASpec(16, 32.0)
+def test_first_gradients_in_float32_are_those_of_float64(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the fast engine, of the reference, and less so of the reference with torch's log-softmax, as transformers takes the loss."""
+    spec, batch = LoRASpec(16, 32.0), as_batch(rows(4))
     exact = load_engine(folder, spec, Execution(engine="reference"), 0, dtype="float64")
     fast, plain = (load_engine(folder, spec, Execution(engine=kind), 0) for kind in ("fast", "reference"))  # type: ignore[arg-type]
-    truth, quick = (e.forward_backward(as_batch(rows(4)), SFT()) for e in (exact, fast))
-    plain.forward_backward(as_batch(rows(4)), SFT())
-    assert quick.loss == pytest.approx(truth.loss, rel=1e-5)
+    truth, quick = (e.forward_backward(batch, SFT()) for e in (exact, fast))
+    plain.forward_backward(batch, SFT())
+    assert quick.loss == pytest.approx(truth.loss, rel=1e-6)
     assert quick.unique_tokens < quick.as_if_separate_tokens
-    assert apart(fast, exact) < 1e-5
+    assert max(apart(fast, exact), apart(plain, exact), apart(fast, plain)) < 1e-5
+    monkeypatch.setattr("luthier.engine.reference.engine.log_probabilities", lambda logits: torch.log_softmax(logits, -1))
+    plain = load_engine(folder, spec, Execution(engine="reference"), 0)
+    plain.forward_backward(batch, SFT())
     assert apart(fast, exact) < apart(plain, exact)
 
 

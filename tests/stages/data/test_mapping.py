@@ -290,6 +290,12 @@ def test_an_unknown_kind_or_column_option_is_a_user_error() -> None:
         mapping_from("classification")
 
 
+def test_a_kind_given_as_a_column_is_told_how_it_is_written() -> None:
+    with pytest.raises(UserError) as caught:
+        mapping_from_text("kind=alpaca,prompt=question,completion=answer")
+    assert "write --map alpaca:prompt=question,completion=answer" in str(caught.value)
+
+
 def test_a_mapping_from_the_command_line() -> None:
     assert mapping_from_text("classification:text=title+body,label=topic") == mapping_from(
         {"kind": "classification", "text": ["title", "body"], "label": "topic"}

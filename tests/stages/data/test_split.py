@@ -146,6 +146,21 @@ def test_numbers_and_caps_hold_for_given_files_too(tmp_path: Path) -> None:
     assert reasons == {"beyond the cap of 150 train rows": 135, "beyond the cap of 60 test rows": 30}
 
 
+def test_fewer_rows_than_the_number_asked_for_is_said(tmp_path: Path) -> None:
+    plan = SplitPlan(train=500, validation=10, test=20)
+    rows, ctx, path = build(Split(dataset=dataset(tmp_path / "d", any=many(90)), plan=plan), tmp_path)
+    said = "`split.train` asks for 500 rows and gets 60: there are no more to give"
+    assert len(rows["train"]) == 60
+    assert said in json.loads((path / "split.json").read_text())["notes"]
+    assert said in ctx.notes
+
+
+def test_no_word_about_numbers_that_are_met(tmp_path: Path) -> None:
+    plan = SplitPlan(train=40, validation=10, test=20, max_rows={"train": 30})
+    _, _, path = build(Split(dataset=dataset(tmp_path / "d", any=many(90)), plan=plan), tmp_path)
+    assert json.loads((path / "split.json").read_text())["notes"] == []
+
+
 def test_a_share_of_training_rows(tmp_path: Path) -> None:
     out, _, _ = build(Split(dataset=dataset(tmp_path / "d", any=many(100)), plan=SplitPlan(train=0.5)), tmp_path)
     assert {s: len(r) for s, r in out.items()} == {"train": 50, "validation": 10, "test": 20}

@@ -13,6 +13,7 @@ import torch
 
 from luthier.engine.kernels.chunks import chunk_rows
 from luthier.engine.kernels.head import row_chunks
+from luthier.engine.logprobs import log_probabilities
 
 Logits = Callable[[torch.Tensor], torch.Tensor]
 """Hidden rows [U, hidden] -> logits [U, vocabulary]."""
@@ -52,7 +53,7 @@ def gradient(
     means = None if of_mean is None else torch.empty_like(out)
     for rows, span in row_chunks(len(hidden), wanted.row, chunk_rows(wanted.vocabulary)):
         with torch.enable_grad():
-            logprobs = logits_of(leaf[rows]).log_softmax(-1)
+            logprobs = log_probabilities(logits_of(leaf[rows]))
             here = wanted.row[span] - rows.start
             chosen = logprobs[here, wanted.token[span]]
             value = -(coefficient[span] * chosen).sum()

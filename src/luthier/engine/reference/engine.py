@@ -18,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from luthier.engine.adapted import Adapted
 from luthier.engine.adapter import AdapterSet
 from luthier.engine.contract import Batch, Completion, Loss, NonFiniteLoss, Progress, Sampling, StepOutput, TargetScores, TokenSequence
+from luthier.engine.logprobs import log_probabilities
 from luthier.engine.methods.contract import Root
 from luthier.engine.noise import TokenNoise, token_noise
 from luthier.engine.objective import check_finite, check_needs, of_means
@@ -105,7 +106,7 @@ class ReferenceEngine(Adapted):
         if not np.any(s.weights):
             return TargetScores(np.zeros(0), np.zeros(0, dtype=bool))
         logits, token = self._target_logits(s)
-        logprobs = torch.log_softmax(logits, -1)[torch.arange(len(token)), token]
+        logprobs = log_probabilities(logits)[torch.arange(len(token)), token]
         return TargetScores(logprobs.double().numpy(), (logits.argmax(-1) == token).numpy())
 
     @torch.no_grad()
@@ -140,7 +141,7 @@ class ReferenceEngine(Adapted):
         """Log-probabilities of the targets of one sequence, and their means over the vocabulary, [num_targets], with a graph."""
         with nullcontext() if self._noise is None else self._noise.on(noise):
             logits, token = self._target_logits(s)
-        logprobs = torch.log_softmax(logits, -1)
+        logprobs = log_probabilities(logits)
         return logprobs[torch.arange(len(token)), token], logprobs.mean(-1)
 
     def _target_logits(self, s: TokenSequence) -> tuple[torch.Tensor, torch.Tensor]:

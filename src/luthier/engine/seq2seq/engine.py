@@ -17,6 +17,7 @@ import torch
 from luthier.core.errors import UserError
 from luthier.engine.adapter import AdapterSet
 from luthier.engine.contract import Completion, Progress, Sampling, TokenSequence
+from luthier.engine.logprobs import log_probabilities
 from luthier.engine.padded import PaddedEngine, Targets, check_ids, mean_rows, padded
 from luthier.engine.sampler.job import Job, Window, make_jobs, mask_logits, note_logprobs
 from luthier.engine.sampler.plain import choose_plain, penalised
@@ -123,7 +124,7 @@ class Seq2SeqEngine(PaddedEngine):
         out = []
         for row, s, (source, answer) in zip(logits, rows, sides, strict=True):
             at = torch.from_numpy(np.flatnonzero(s.weights[len(source) :]))
-            every, wanted = torch.log_softmax(row[at], -1), torch.from_numpy(answer.astype(np.int64))[at]
+            every, wanted = log_probabilities(row[at]), torch.from_numpy(answer.astype(np.int64))[at]
             out.append(Targets(every.gather(1, wanted[:, None])[:, 0], every.argmax(-1) == wanted, every.mean(-1)))
         return out
 

@@ -8,25 +8,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from luthier.core.errors import UserError
 from luthier.core.records import Example
 from luthier.parts.scorers.json_answer import NotJson, read_answer
-from luthier.parts.scorers.scorer import Measure, Score, Scorer, refuse_unreadable_references
+from luthier.parts.scorers.overlap import Overlap
+from luthier.parts.scorers.scorer import Score, refuse_unreadable_references
 from luthier.parts.scorers.text import Normal, normalise
 
-if TYPE_CHECKING:
-    import numpy as np
 
-
-class EntityF1(Scorer):
+class EntityF1(Overlap):
     """Answers and references are JSON lists such as `[{"text": "Berlin", "type": "location"}]`; `[]` when there are none.
 
     A row's own score is its F1 (1 when nothing was wanted and nothing found).
     """
 
-    measure: ClassVar[Measure] = "corpus"
     tasks: ClassVar[tuple[str, ...]] = ("extract", "answer")
 
     kind: Literal["entity_f1"] = "entity_f1"
@@ -60,20 +57,6 @@ class EntityF1(Scorer):
         if not isinstance(item, dict) or not isinstance(item.get("text"), str) or not isinstance(item.get("type"), str):
             raise NotJson(f"entity {place} has no `text` and `type`")
         return normalise(item["text"], self.normalise), normalise(item["type"], self.normalise)
-
-    def counts(self, scores: Sequence[Score]) -> np.ndarray:
-        """(right, found, wanted) per row [n, 3]."""
-        import numpy as np
-
-        rows = [(s.details["right"], s.details["found"], s.details["wanted"]) for s in scores]
-        return np.array(rows, dtype=np.float64).reshape(len(scores), 3)
-
-    def statistic(self, totals: np.ndarray) -> np.ndarray:
-        """Micro F1 = 2 right / (found + wanted); 1 where nothing was wanted and nothing found."""
-        import numpy as np
-
-        size = totals[..., 1] + totals[..., 2]
-        return np.where(size > 0, 2 * totals[..., 0] / np.where(size > 0, size, 1.0), 1.0)
 
     def parts(self, scores: Sequence[Score]) -> dict[str, float]:
         """Micro precision and recall of these rows (0 when undefined), and the share of answers that could not be read."""

@@ -7,24 +7,20 @@ leaves of all rows, so a field left out and a field made up both cost. Numbers a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from luthier.core.errors import UserError
 from luthier.core.records import Example
 from luthier.parts.scorers.json_answer import NotJson, read_answer
-from luthier.parts.scorers.scorer import Measure, Score, Scorer, refuse_unreadable_references
+from luthier.parts.scorers.overlap import Overlap
+from luthier.parts.scorers.scorer import Score, refuse_unreadable_references
 from luthier.parts.scorers.text import Normal, normalise
 
-if TYPE_CHECKING:
-    import numpy as np
 
-
-class JsonFields(Scorer):
+class JsonFields(Overlap):
     """Answers and references are JSON objects. A row's own score is its F1 (1 when nothing was wanted and nothing given)."""
-
-    measure: ClassVar[Measure] = "corpus"
 
     kind: Literal["json_fields"] = "json_fields"
     fields: tuple[str, ...] = Field(default=(), description="the top-level fields that count; all when empty")
@@ -72,20 +68,6 @@ class JsonFields(Scorer):
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return "number", value
         return type(value).__name__, repr(value)
-
-    def counts(self, scores: Sequence[Score]) -> np.ndarray:
-        """(right, found, wanted) per row [n, 3]."""
-        import numpy as np
-
-        rows = [(s.details["right"], s.details["found"], s.details["wanted"]) for s in scores]
-        return np.array(rows, dtype=np.float64).reshape(len(scores), 3)
-
-    def statistic(self, totals: np.ndarray) -> np.ndarray:
-        """Micro F1 = 2 right / (found + wanted); 1 where nothing was wanted and nothing given."""
-        import numpy as np
-
-        size = totals[..., 1] + totals[..., 2]
-        return np.where(size > 0, 2 * totals[..., 0] / np.where(size > 0, size, 1.0), 1.0)
 
     def parts(self, scores: Sequence[Score]) -> dict[str, float]:
         """The shares of answers that were right in every field, and that were no object."""

@@ -67,6 +67,11 @@ def mapping_from_text(text: str) -> Mapping:
     if text.lstrip().startswith("{"):
         return mapping_from(parse_yaml(text, "--map"), "--map")
     kind, _, rest = text.partition(":")
+    if "=" in kind:
+        columns = {name.strip(): column.strip() for name, _, column in (pair.partition("=") for pair in text.split(","))}
+        first = columns.pop("kind", "classification")
+        meant = ",".join(f"{name}={column}" for name, column in columns.items())
+        raise UserError("a mapping must start with its kind and a colon", repr(text), "--map", f"write --map {first}:{meant}")
     data: dict[str, Any] = {"kind": kind.strip()}
     for pair in filter(None, (p.strip() for p in rest.split(","))):
         name, equals, column = pair.partition("=")

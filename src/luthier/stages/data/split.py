@@ -117,7 +117,8 @@ class Split(Stage[Dataset]):
         division, late = settle_leaks(divide(roles, self.plan, earlier, sealed.alike), self.plan, sealed)
         division, leaks = Division(division.splits, gone + division.dropped), early + late
         done = "copies taken out of the less sealed split" if self.plan.leakage == "drop" else "kept because of `split.leakage: warn`"
-        notes = ([f"leakage, {done}: {describe_leaks(leaks)}"] if leaks else []) + describe_gaps(division.splits)
+        notes = [f"leakage, {done}: {describe_leaks(leaks)}"] if leaks else []
+        notes += describe_shortfalls(self.plan, division.splits) + describe_gaps(division.splits)
         for note in notes:
             ctx.observer(Note(note, "warning"))
         return self._write(ctx, source, division, leaks, notes)
@@ -304,6 +305,16 @@ def take_out(rows_by: dict[str, list[Any]], leaks: list[Leak]) -> tuple[dict[str
     reasons = {x.seen.key: f"leakage: repeats {x.sealed.source} ({x.sealed_split}, {x.kind})" for x in reversed(leaks)}
     kept = {name: [r for r in rows if r.key not in reasons] for name, rows in rows_by.items()}
     return kept, [(r, reasons[r.key]) for rows in rows_by.values() for r in rows if r.key in reasons]
+
+
+def describe_shortfalls(plan: SplitPlan, splits: dict[str, list[Any]]) -> list[str]:
+    """In words: splits that have fewer rows than the number that the plan asks for."""
+    short = [(split, plan.size(split), len(splits[split])) for split in SPLITS]
+    return [
+        f"`split.{split}` asks for {asked:,} rows and gets {got:,}: there are no more to give"
+        for split, asked, got in short
+        if isinstance(asked, int) and got < min(asked, plan.max_rows.get(split, asked))  # type: ignore[call-overload]
+    ]
 
 
 def describe_gaps(splits: dict[str, list[Any]]) -> list[str]:

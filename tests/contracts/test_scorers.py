@@ -21,6 +21,7 @@ OPEN_KINDS = [kind for kind in FREE if not known_scorers()[kind].needs_reference
 JSON_KINDS = {"entity_f1", "valid_json"}
 TEXT_KINDS = {"bertscore", "bleu", "chrf", "rouge_1", "rouge_2", "rouge_l", "rouge_lsum"}
 NUMBER_KINDS = {"pearson", "spearman"}
+RANKING_KINDS = {"mrr", "ndcg", "pairwise_order"}
 
 
 def _example(answer: str, label: str | None = None) -> Example:
@@ -33,6 +34,8 @@ def _rows(kind: str) -> list[Example]:
         return [_example(berlin), _example("[]"), _example('[{"text": "Ada", "type": "person"}, {"text": "Rome", "type": "location"}]')]
     if kind in NUMBER_KINDS:
         return [_example("4"), _example("3"), _example("-2")]
+    if kind in RANKING_KINDS:
+        return [_example('["Rome", "Berlin", "Oslo"]'), _example('["b", "a"]'), _example('["x", "y", "z", "w"]')]
     if kind == "numeric_answer":
         return [_example("#### 72"), _example("It is $1,000."), _example("-0.5")]
     if kind == "json_fields":

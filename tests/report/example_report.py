@@ -14,6 +14,7 @@ from scipy.stats import binomtest, norm
 from luthier.report.diagnose import diagnose
 from luthier.report.model import Answer, ClassRow, Evaluation, MetricRow, ModelInfo, Objective, Pairs, Run, RunReport, Verdict
 from luthier.report.sections import (
+    BarRow,
     Bin,
     Candidate,
     Confusion,
@@ -243,6 +244,19 @@ def candidates(e: Evaluation) -> tuple[Candidate, ...]:
     return tuple(found)
 
 
+def bars(e: Evaluation) -> tuple[BarRow, ...]:
+    """One bar of each outcome."""
+    accuracy, f1 = e.metrics[:2]
+    assert accuracy.tuned is not None
+    assert accuracy.difference is not None
+    assert f1.tuned is not None
+    return (
+        BarRow(metric="accuracy", kind="at_least", bar=0.8, value=accuracy.tuned, outcome="met"),
+        BarRow(metric="macro_f1", kind="at_least", bar=0.9, value=f1.tuned, outcome="not proven"),
+        BarRow(metric="accuracy", kind="no_worse_than", bar=0.02, against="opponent", value=accuracy.difference, outcome="met"),
+    )
+
+
 def lineage() -> tuple[LineageStep, ...]:
     """The artifacts of the run, inputs first."""
     rows, split, prepared, chosen, trained = "a91c5e0b77d2", "0d4e8f10c3aa", "5b7712ef9c04", "77aa01c9d5e3", "e60f2a3391bd"
@@ -369,6 +383,7 @@ def example_report() -> RunReport:
         training=training(),
         candidates=candidates(e),
         evaluation=e,
+        bars=bars(e),
         cost=Cost(
             stages=tuple(StageCost(stage=s.stage, seconds=s.seconds or 0.0, cached=s.cached) for s in steps),
             total_seconds=274.0,

@@ -14,7 +14,7 @@ from luthier.report import numbers, page
 from luthier.report.model import RunReport
 
 SECTIONS = [
-    "verdict", "objective", "results", "classes", "errors", "samples", "data",
+    "verdict", "objective", "bars", "results", "classes", "errors", "samples", "data",
     "lengths", "training", "cost", "lineage", "reproduce", "limits",
 ]  # fmt: skip
 

@@ -72,7 +72,7 @@ class BenchDocument(Document):
 
 
 class RunDocument(Document):
-    """`luthier run --json`."""
+    """`luthier run --json`. bars: those of the objective, with their outcomes. accepted: better, and every bar met (exit code 0)."""
 
     kind: Literal["run"] = "run"
     run: int
@@ -80,6 +80,8 @@ class RunDocument(Document):
     folder: str
     cached: bool
     verdict: dict[str, Any]
+    bars: tuple[dict[str, Any], ...] = ()
+    accepted: bool
 
 
 class TrainDocument(Document):

@@ -42,13 +42,15 @@ def run(
                     folder=folder,
                     cached=outcome.cached,
                     verdict=verdict.model_dump(mode="json"),
+                    bars=tuple(bar.model_dump(mode="json") for bar in outcome.report.bars),
+                    accepted=outcome.report.accepted,
                 )
             )
         if outcome.cached:
             say(f"nothing changed since run {outcome.number}")
         print_summary(outcome.report, console())
         say(f"run {outcome.number}: report {os.path.relpath(outcome.folder / 'report.html')}")
-        return 0 if verdict.decision == "better" else 1
+        return 0 if outcome.report.accepted else 1
 
     guard(verb, json)
 

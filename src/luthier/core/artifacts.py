@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import pydantic
+
 from luthier.core.stage import Artifact
 
 
@@ -147,3 +149,26 @@ class Verdict(Artifact):
     minimum_detectable_effect: float
     alpha: float = 0.05
     sentence: str = ""
+
+
+class BarOutcome(pydantic.BaseModel):
+    """One bar of an objective. value, low, high: the metric of the tuned model, or for `no_worse_than` its gain over `against`."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    metric: str
+    kind: Literal["at_least", "at_most", "no_worse_than"]
+    bar: float
+    against: str | None = None
+    value: float
+    low: float
+    high: float
+    num_rows: int
+    method: str
+    outcome: Literal["met", "not met", "not proven"]
+
+
+class Bars(Artifact):
+    """Every bar of the objective on the sealed rows, in the order of the project file."""
+
+    bars: tuple[BarOutcome, ...]

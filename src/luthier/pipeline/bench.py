@@ -53,8 +53,17 @@ def run_bench(workspace: Workspace, options: RunOptions) -> Bench:
         measured += fresh
     skipped = tuple(s for s in listed if isinstance(s, Skipped))
     table = _table(workspace, chosen, found, skipped, options)
-    decision = decide(table, workspace.project.bench, {c.name: c.how for c in chosen if c.family == "tuned"})
+    decision = decide(table, _plan(workspace), {c.name: c.how for c in chosen if c.family == "tuned"})
     return Bench(table, _write(workspace, table, decision, chosen), decision)
+
+
+def _plan(workspace: Workspace) -> BenchPlan:
+    """What is good enough: `bench.at_least`, else the bar of the objective on its deciding metric."""
+    project = workspace.project
+    bar = project.objective.bars.get(project.objective.primary().name)
+    if project.bench.at_least is not None or bar is None:
+        return project.bench
+    return project.bench.model_copy(update={"at_least": bar.at_least})
 
 
 def planned(workspace: Workspace) -> Iterator[tuple[str, State, str]]:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from luthier.core.artifacts import BaseModel, Checkpoint, Dataset, Predictions, Prepared, Prompting, Verdict
-from luthier.core.keys import SourceFile
+from luthier.core.artifacts import Bars, BaseModel, Checkpoint, Dataset, Predictions, Prepared, Prompting, Verdict
+from luthier.core.keys import SourceFile, digest
 from luthier.core.stage import Stage
+from luthier.parts.bars import OPPONENT
 from luthier.pipeline.project import Project
 from luthier.pipeline.sources import Located, locate
 from luthier.stages.choose.base import Base
@@ -22,9 +23,10 @@ from luthier.stages.data.cleaning import CleanPlan
 from luthier.stages.data.ingest import DataFile, Ingest
 from luthier.stages.data.prepare import Prepare
 from luthier.stages.data.split import Split
+from luthier.stages.evaluate.bars import JudgeBars, MetricBar
 from luthier.stages.evaluate.evaluate import Evaluate
 from luthier.stages.evaluate.judge import Judge
-from luthier.stages.evaluate.prompting import ChoosePrompting
+from luthier.stages.evaluate.prompting import AskAs, ChoosePrompting
 from luthier.stages.train.train import Train
 
 
@@ -42,10 +44,15 @@ class Graph:
     baseline: Stage[Predictions]
     tuned: Stage[Predictions]
     verdict: Stage[Verdict]
+    bars: Stage[Bars] | None = None
 
     def roles(self) -> dict[str, Stage[Any]]:
-        """Every stage by role; cleaning only where the project asks for it."""
+        """Every stage by role; cleaning and bars only where the project asks for them."""
         return {f.name: stage for f in fields(self) if (stage := getattr(self, f.name)) is not None}
+
+    def run_key(self) -> str:
+        """The key of the run as a whole: the verdict's, and with it that of everything else that the project asks of the tuned model."""
+        return self.verdict.key() if self.bars is None else digest([self.verdict.key(), self.bars.key()])
 
 
 def wire(project: Project, root: Path, located: Sequence[Located] | None = None) -> Graph:
@@ -67,7 +74,23 @@ def wire(project: Project, root: Path, located: Sequence[Located] | None = None)
     baseline = Evaluate(model=base, dataset=split, split="test", metric=metric, others=others, decoding=decoding, prompting=prompting)
     tuned = Evaluate(model=train, dataset=split, split="test", metric=metric, others=others, decoding=decoding)
     verdict = Judge(tuned=tuned, baseline=baseline, metric=metric, alpha=project.evaluate.alpha)
-    return Graph(base, rows, clean, split, prepared, prompting, train, baseline, tuned, verdict)
+    bars = _bars(project, tuned, baseline)
+    return Graph(base, rows, clean, split, prepared, prompting, train, baseline, tuned, verdict, bars)
+
+
+def _bars(project: Project, tuned: Evaluate, opponent: Evaluate) -> JudgeBars | None:
+    """The bars of the objective, with an evaluation of each way of asking that one names."""
+    objective = project.objective
+    if not objective.bars:
+        return None
+    scorers = {s.name: s for s in (objective.primary(), *objective.others())}
+    named = {bar.no_worse_than.baseline for bar in objective.bars.values() if bar.no_worse_than}
+    ways = {way.name: AskAs(dataset=opponent.dataset, way=way) for way in project.evaluate.baselines if way.name in named}
+    baselines: dict[str, Stage[Predictions]] = {name: opponent.model_copy(update={"prompting": ask}) for name, ask in ways.items()}
+    if OPPONENT in named:
+        baselines[OPPONENT] = opponent
+    bars = tuple(MetricBar(metric=scorers[name], bar=bar) for name, bar in objective.bars.items())
+    return JudgeBars(tuned=tuned, baselines=baselines, bars=bars, alpha=project.evaluate.alpha)
 
 
 def ingest(project: Project, root: Path, located: Sequence[Located] | None = None) -> Ingest:

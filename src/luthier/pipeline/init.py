@@ -11,13 +11,14 @@ from pathlib import Path
 
 import luthier
 from luthier.core.errors import UserError, did_you_mean
+from luthier.parts.tasks import defaults_of
 
 TEMPLATE = """\
 # A Luthier project. `luthier plan` shows what would run, `luthier run` runs it to a verdict.
 name: {name}
 
 objective:
-  task: {task}                # classify, multi_label, regression, extract, answer, chat, rewrite, summarise, translate, code, sql
+  task: {task}                # classify, multi_label, regression, extract, answer, chat, rewrite, summarise, translate, rank, code, sql
   goal: Say here what the model is for, in one sentence.
   # metric: accuracy          # the number that decides; a task has a sensible default
   # affected: [who the answers touch]
@@ -44,7 +45,7 @@ train:
 NOT_TRAINED = ("preference", "openai_preference", "kto", "text")
 CLASSIFY_PROMPT = """\
   prompt:
-    system: "Classify the text. Answer with one label only. Labels: {{labels}}"
+    system: "{system}"
     user: "{{{text}}}"
 """
 
@@ -108,5 +109,5 @@ def project_text(folder: Path, data: Path) -> str:
         task="classify" if classify else "extract" if mapping.kind == "entities" else "chat",
         path=os.path.relpath(data, folder),
         mapping=mapping_yaml(mapping),
-        prompt=CLASSIFY_PROMPT.format(text=text_column) if classify else "",
+        prompt=CLASSIFY_PROMPT.format(system=defaults_of("classify").system, text=text_column) if classify else "",
     )

@@ -16,13 +16,15 @@ from luthier.core.config import Config, apply_overrides, parse_config, read_yaml
 from luthier.core.errors import UserError
 from luthier.core.execution import Execution
 from luthier.engine.decoding import Decoding
+from luthier.parts.bars import Bar, check_bars, check_baselines
 from luthier.parts.legal.fit import Doubt, IntendedUse, Rights, doubts
 from luthier.parts.origins.loading import OriginConfig, long_form
 from luthier.parts.prompting import DEFAULT_WAYS, Prompting
 from luthier.parts.scorers import ScorerConfig, load
-from luthier.parts.scorers.loading import NEEDS_SETTINGS, Task, default_metric
+from luthier.parts.scorers.loading import default_metric
 from luthier.parts.sources.mapping import Mapping
 from luthier.parts.sources.prompt import PromptTemplate
+from luthier.parts.tasks import Task, default_prompt, defaults_of, own_name
 from luthier.stages.choose.bench import BenchPlan
 from luthier.stages.data.cleaning import CleanPlan
 from luthier.stages.data.prepare import PreparePlan
@@ -37,23 +39,27 @@ METRIC_FILES = ("file", "database", "examples")
 class Objective(Config):
     """What is wanted, for whom, and the number that decides, fixed before training."""
 
-    task: Task
+    task: Annotated[Task, BeforeValidator(own_name)]
     goal: str = Field(min_length=1)
     metric: ScorerConfig | None = None
     metrics: tuple[ScorerConfig, ...] = ()
+    bars: dict[str, Bar] = Field(
+        default={}, description="what a metric must reach, by the metric's name; all of them and the verdict decide"
+    )
     constraints: tuple[str, ...] = ()
     affected: tuple[str, ...] = ()
     use: IntendedUse | None = Field(default=None, description="what the model is for, as far as licences ask; they are judged by it")
 
     @model_validator(mode="after")
     def _decides(self) -> Objective:
-        if self.metric is None and self.task in NEEDS_SETTINGS:
-            raise ValueError(f"the task {self.task} needs a metric with settings: {NEEDS_SETTINGS[self.task]}")
+        if self.metric is None and defaults_of(self.task).metric is None:
+            raise ValueError(f"the task {self.task} needs a metric with settings: {defaults_of(self.task).settings}")
         if not self.primary().higher_is_better:
             raise ValueError(f"the deciding metric must be one where higher is better: list {self.primary().name} under `metrics`")
         for scorer in (self.primary(), *self.others()):
             if scorer.tasks and self.task not in scorer.tasks:
                 raise ValueError(f"the metric {scorer.name} is for the task {' or '.join(scorer.tasks)}, got the task {self.task}")
+        check_bars(self.bars, (self.primary(), *self.others()))
         return self
 
     def primary(self) -> Any:
@@ -103,7 +109,11 @@ class DataSection(Config):
 
     files: tuple[Annotated[FileEntry, BeforeValidator(long_form)], ...] = Field(min_length=1)
     mapping: Mapping
-    prompt: PromptTemplate | None = None
+    prompt: PromptTemplate | None = Field(
+        default=None,
+        description="the words around a row; `default` takes those of the task",
+        json_schema_extra=lambda schema: schema["anyOf"].append({"const": "default"}),
+    )
     labels: tuple[str, ...] | None = None
     strict: bool = Field(default=False, description="any bad row is an error")
     repairs: bool = Field(default=True, description="safe repairs (BOM, line ends, role spelling ...) are made and announced")
@@ -148,6 +158,21 @@ class Project(Config):
     evaluate: EvaluateSection = EvaluateSection()
     bench: BenchPlan = BenchPlan()
     execution: Execution = Execution()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_prompt(cls, value: Any) -> Any:
+        """`data.prompt: default` written out. Raises UserError for a mapping that it does not go with."""
+        data, objective = (value.get(name) if isinstance(value, dict) else None for name in ("data", "objective"))
+        if not isinstance(data, dict) or data.get("prompt") != "default" or not isinstance(objective, dict):
+            return value
+        task = own_name(objective.get("task"))
+        return value if not isinstance(task, str) else {**value, "data": {**data, "prompt": default_prompt(task, data.get("mapping"))}}
+
+    @model_validator(mode="after")
+    def _bars_have_their_baselines(self) -> Project:
+        check_baselines(self.objective.bars, [way.name for way in self.evaluate.baselines])
+        return self
 
     @model_validator(mode="after")
     def _a_row_for_each_process(self) -> Project:

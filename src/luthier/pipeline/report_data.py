@@ -22,7 +22,7 @@ from luthier.core.stage import Built
 from luthier.parts.legal.fit import Rights
 from luthier.parts.legal.licences import allows
 from luthier.pipeline.project import FileEntry
-from luthier.pipeline.report_evaluation import candidates_of, evaluation_of
+from luthier.pipeline.report_evaluation import bars_of, candidates_of, evaluation_of
 from luthier.pipeline.workspace import Workspace
 from luthier.report.diagnose import diagnose
 from luthier.report.further import further
@@ -66,6 +66,7 @@ def assemble(workspace: Workspace, number: int, folder: Path, built: Artifacts) 
         training=_training(workspace, built, records),
         candidates=candidates_of(built),
         evaluation=evaluation_of(workspace, built),
+        bars=bars_of(workspace, built),
         cost=_cost(built, records),
         lineage=_lineage(built, records),
         machine=_machine(records["verdict"]),

@@ -9,7 +9,7 @@ from luthier.core.stage import Built
 from luthier.parts.scorers.summary import ClassFigures
 from luthier.pipeline.workspace import Workspace
 from luthier.report.model import Answer, ClassRow, Evaluation, MetricRow, Pairs
-from luthier.report.sections import Candidate, Confusion, Estimate, ReliabilityPoint
+from luthier.report.sections import BarRow, Candidate, Confusion, Estimate, ReliabilityPoint
 from luthier.stages.evaluate.judge import compare, paired
 
 SHOWN = 12
@@ -28,6 +28,26 @@ def candidates_of(built: Artifacts) -> tuple[Candidate, ...]:
         scores = {name: Estimate(**e) for name, e in built[role].result.scores.items()}
         out.append(Candidate(name=words, role=role, split="test", metrics=scores, chosen=role == "baseline"))  # type: ignore[arg-type]
     return tuple(out)
+
+
+def bars_of(workspace: Workspace, built: Artifacts) -> tuple[BarRow, ...]:
+    """The bars of the objective; none where it has none."""
+    if "bars" not in built:
+        return ()
+    objective, level = workspace.project.objective, 1 - workspace.project.evaluate.alpha
+    units = {s.name: s.unit for s in (objective.primary(), *objective.others())}
+    return tuple(
+        BarRow(
+            metric=b.metric,
+            unit=units[b.metric],
+            kind=b.kind,
+            bar=b.bar,
+            against=b.against,
+            value=Estimate(value=b.value, low=b.low, high=b.high, n=b.num_rows, level=level, method=b.method),
+            outcome=b.outcome,
+        )
+        for b in built["bars"].result.bars
+    )
 
 
 def evaluation_of(workspace: Workspace, built: Artifacts) -> Evaluation:

@@ -52,7 +52,7 @@ class RunOutcome:
 
 def run(workspace: Workspace, options: RunOptions) -> RunOutcome:
     """Build everything to the verdict and write the run folder. Raises LuthierError; a stopped run goes on later."""
-    key = workspace.graph.verdict.key()[:12]
+    key = workspace.graph.run_key()[:12]
     workspace.store.prepare()
     lease = acquire(workspace.store.work / f"run-{key}", f"the run {workspace.project.name} ({key})", options.wait)
     try:
@@ -89,8 +89,15 @@ def _carry_out(workspace: Workspace, options: RunOptions, number: int, folder: P
         told = from_os_error(err, "writing the run's folder")
         _close(workspace, options, number, "failed", str(told))
         raise told from err
-    workspace.database.close_run(number, "done", report.verdict.decision, report.verdict.sentence)
+    workspace.database.close_run(number, "done", report.verdict.decision, _sentence(report))
     return report
+
+
+def _sentence(report: RunReport) -> str:
+    """The verdict in words, and how many bars are met."""
+    from luthier.report.numbers import bars_sentence
+
+    return " ".join(filter(None, (report.verdict.sentence, bars_sentence(report.bars))))
 
 
 def _close(workspace: Workspace, options: RunOptions, number: int, state: str, sentence: str | None = None) -> None:
@@ -134,7 +141,7 @@ def _placed(root: Path, name: str, folder: Path) -> str:
 
 def _number(workspace: Workspace) -> tuple[int, bool]:
     """The run of this very graph (and whether it is done), or a new one."""
-    root_key = workspace.graph.verdict.key()
+    root_key = workspace.graph.run_key()
     for known in workspace.database.list_runs():
         if known["root_key"] == root_key and known["name"] == workspace.project.name:
             if known["state"] != "done":

@@ -10,7 +10,7 @@ import json
 import re
 
 from luthier.report import numbers
-from luthier.report.markdown import code, metrics_table, safe, table
+from luthier.report.markdown import bars_table, code, metrics_table, safe, table
 from luthier.report.model import RunReport
 from luthier.report.sections import Data
 
@@ -196,9 +196,10 @@ def _results(report: RunReport) -> str:
     v, unit = report.verdict, report.objective.unit
     looks = "once" if v.looks == 1 else f"{v.looks} times"
     body = metrics_table(report) if report.evaluation.metrics else "Further metrics on the sealed rows: not measured."
+    bars = f"\n\n{safe(numbers.bars_sentence(report.bars))}\n\n{bars_table(report)}" if report.bars else ""
     return (
         f"On {v.num_rows:,} sealed test rows, looked at {looks}; {numbers.percent(1 - v.alpha)} intervals in brackets. "
-        f"{numbers.detectable(v, unit)}\n\n{body}"
+        f"{numbers.detectable(v, unit)}\n\n{body}{bars}"
     )
 
 

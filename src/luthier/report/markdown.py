@@ -46,6 +46,8 @@ def verdict_comment(report: RunReport) -> str:
         f"{numbers.verdict_figures(v, unit)}. {numbers.detectable(v, unit)}",
         "",
     ]
+    if report.bars:
+        lines += [bars_table(report), ""]
     if report.evaluation.metrics:
         lines += [metrics_table(report), ""]
     lines += [f"Again: {code(c)}" for c in report.run.commands[:1]]
@@ -64,3 +66,9 @@ def metrics_table(report: RunReport) -> str:
         for m in report.evaluation.metrics
     ]
     return table(("metric", "baseline", "tuned", "difference"), rows)
+
+
+def bars_table(report: RunReport) -> str:
+    """What the objective asks of each metric, what was measured, and the outcome."""
+    rows = [[safe(numbers.bar_asked(bar)), safe(numbers.bar_measured(bar)), bar.outcome] for bar in report.bars]
+    return table(("bar", "measured", "outcome"), rows)

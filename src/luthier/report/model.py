@@ -13,6 +13,7 @@ import pydantic
 from pydantic import Field
 
 from luthier.report.sections import (
+    BarRow,
     Candidate,
     Confusion,
     Cost,
@@ -169,7 +170,13 @@ class RunReport(Part):
     training: Training | None = None
     candidates: tuple[Candidate, ...] = ()
     evaluation: Evaluation = Evaluation()
+    bars: tuple[BarRow, ...] = Field(default=(), description="what the objective asks of its metrics, in the order of the project file")
     cost: Cost | None = None
     lineage: tuple[LineageStep, ...] = ()
     machine: Machine | None = None
     limits: tuple[str, ...] = Field(default=(), description="known limits, one sentence each, for the report and the card")
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the answer is yes: better, and every bar met."""
+        return self.verdict.decision == "better" and all(bar.outcome == "met" for bar in self.bars)

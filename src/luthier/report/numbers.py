@@ -7,7 +7,7 @@ is never read as 10 percent of something.
 from __future__ import annotations
 
 from luthier.report.model import RunReport, Verdict
-from luthier.report.sections import Estimate, Unit
+from luthier.report.sections import BarRow, Estimate, Unit
 
 MINUS = "\N{MINUS SIGN}"
 NOT_MEASURED = "not measured"
@@ -130,6 +130,31 @@ def verdict_figures(verdict: Verdict, unit: Unit) -> str:
         f"{difference(v.effect, unit)}, {percent(1 - v.alpha)} interval {difference_interval(*v.interval, unit)}, "
         f"{p_value(v.p)} ({v.test}), n = {v.num_rows:,}"
     )
+
+
+def bar_asked(bar: BarRow) -> str:
+    """`accuracy at least 80.0%`, `ece at most 0.050`, `macro_f1 no worse than the opponent by more than 2.0 points`"""
+    if bar.kind != "no_worse_than":
+        return f"{bar.metric} {bar.kind.replace('_', ' ')} {value(bar.bar, bar.unit)}"
+    whom = "the opponent" if bar.against == "opponent" else f"{bar.against}"
+    margin = difference(bar.bar, bar.unit).lstrip("+")
+    return f"{bar.metric} no worse than {whom}" + (f" by more than {margin}" if bar.bar else "")
+
+
+def bar_measured(bar: BarRow) -> str:
+    """The figure with its interval, or the gain with its own."""
+    return (estimated_difference if bar.kind == "no_worse_than" else estimate)(bar.value, bar.unit)
+
+
+def bars_sentence(bars: tuple[BarRow, ...]) -> str:
+    """How many bars are met, and which are not; empty without bars."""
+    if not bars:
+        return ""
+    short = [bar for bar in bars if bar.outcome != "met"]
+    if not short:
+        return f"{'The bar is' if len(bars) == 1 else f'All {len(bars)} bars are'} met."
+    told = "; ".join(f"{bar_asked(bar)}: {bar.outcome} ({bar_measured(bar)})" for bar in short)
+    return f"{len(bars) - len(short)} of {len(bars)} {'bar' if len(bars) == 1 else 'bars'} met; {told}."
 
 
 def detectable(verdict: Verdict, unit: Unit) -> str:

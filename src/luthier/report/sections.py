@@ -192,6 +192,21 @@ class Candidate(Part):
     note: str = ""
 
 
+class BarRow(Part):
+    """What the objective asks of a metric, and whether the ends of its interval prove it.
+
+    value: of the tuned model; for `no_worse_than` its gain over `against` (above 0 is better), and `bar` is the loss allowed.
+    """
+
+    metric: str
+    unit: Unit = "share"
+    kind: Literal["at_least", "at_most", "no_worse_than"]
+    bar: float
+    against: str | None = None
+    value: Estimate
+    outcome: Literal["met", "not met", "not proven"]
+
+
 class ReliabilityPoint(Part):
     """Sealed rows whose chosen label had a probability in (low, high]: the mean of it, and the share that was right."""
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 STYLES = {"better": "bold green", "not proven": "bold yellow", "worse": "bold red"}
+BAR_STYLES = {"met": "green", "not proven": "yellow", "not met": "red"}
 
 
 def summary(report: RunReport) -> Group:
@@ -28,11 +29,14 @@ def summary(report: RunReport) -> Group:
         Text(numbers.verdict_sentence(report), style="bold"),
         Text(numbers.verdict_figures(v, unit)),
         Text(numbers.detectable(v, unit), style="dim"),
+        *([Text(numbers.bars_sentence(report.bars), style="bold")] if report.bars else []),
         Text(""),
         _candidates(report),
     ]
     if report.evaluation.metrics:
         parts += [Text(""), _metrics(report)]
+    if report.bars:
+        parts += [Text(""), _bars(report)]
     diagnosis = report.training.diagnosis if report.training else None
     parts += [Text(""), Text("Training: " + (diagnosis.text if diagnosis else numbers.NOT_MEASURED))]
     parts += [Text(f"  {r.setting}: {r.advice}") for r in (diagnosis.remedies if diagnosis else ())]
@@ -81,4 +85,14 @@ def _metrics(report: RunReport) -> Table:
         difference = numbers.estimated_difference(m.difference, m.unit)
         cells = (m.name, numbers.estimate(m.baseline, m.unit), numbers.estimate(m.tuned, m.unit), difference)
         table.add_row(*(Text(c.replace(" (", "\n(", 1)) for c in cells))
+    return table
+
+
+def _bars(report: RunReport) -> Table:
+    from rich.text import Text
+
+    table = _table(("bar", False), ("measured", True), ("outcome", False))
+    for bar in report.bars:
+        outcome = Text(bar.outcome, style=BAR_STYLES[bar.outcome])
+        table.add_row(Text(numbers.bar_asked(bar)), Text(numbers.bar_measured(bar).replace(" (", "\n(", 1)), outcome)
     return table

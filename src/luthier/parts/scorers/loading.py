@@ -6,36 +6,16 @@ or a scorer, and always holds a scorer afterwards.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny, WithJsonSchema
 
 from luthier.core.discovery import discover, load_part
-from luthier.core.errors import UserError, did_you_mean
+from luthier.core.errors import UserError
 from luthier.parts.scorers.scorer import Scorer
+from luthier.parts.tasks import defaults_of
 
 PACKAGE = "luthier.parts.scorers"
-Task = Literal[
-    "classify",
-    "extract",
-    "answer",
-    "chat",
-    "rewrite",
-    "summarise",
-    "translate",
-    "tool_call",
-    "multi_label",
-    "regression",
-    "code",
-    "sql",
-]
-
-
-NEEDS_SETTINGS = {
-    "sql": "{kind: sql_match, database: {path: data.sqlite}}",
-    "code": "{kind: code_tests, tests: NAME_OF_A_META_COLUMN}",
-}
-"""Tasks without a default metric, because theirs cannot do without settings, and how it is written."""
 
 
 def known_scorers() -> dict[str, type[Scorer]]:
@@ -62,19 +42,8 @@ ScorerConfig = Annotated[
 
 
 def default_metric(task: str) -> str:
-    """The metric that a task is judged by unless the project file names another."""
-    table: dict[str, str] = {
-        "classify": "accuracy",
-        "extract": "entity_f1",
-        "answer": "exact_match",
-        "chat": "token_f1",
-        "rewrite": "token_f1",
-        "summarise": "rouge_lsum",
-        "translate": "chrf",
-        "tool_call": "valid_json",
-        "multi_label": "multi_label_f1",
-        "regression": "pearson",
-    }
-    if task not in table:
-        raise UserError(f"unknown task `{task}`", fix=did_you_mean(task, get_args(Task)))
-    return table[task]
+    """The metric that a task is judged by unless the project file names another. Raises UserError where it needs settings."""
+    metric = defaults_of(task).metric
+    if metric is None:
+        raise UserError(f"the task {task} needs a metric with settings: {defaults_of(task).settings}", where="objective.metric")
+    return metric

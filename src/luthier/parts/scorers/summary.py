@@ -91,8 +91,10 @@ def _parts(scorer: Scorer, scores: Sequence[Score]) -> dict[str, float]:
     return {**scorer.parts(scored), **left_out}
 
 
-def estimate(scorer: Scorer, scores: Sequence[Score], groups: Sequence[str | None] | None = None, seed: int = 0) -> Estimate:
-    """The figure of these rows with its 95 % interval; unscored rows are left out. Raises UserError when none is scored."""
+def estimate(
+    scorer: Scorer, scores: Sequence[Score], groups: Sequence[str | None] | None = None, seed: int = 0, alpha: float = 0.05
+) -> Estimate:
+    """The figure of these rows with its interval at 1 - alpha; unscored rows are left out. Raises UserError when none is scored."""
     from luthier.stats.intervals import Resampling, bca, wilson
 
     kept = [i for i, s in enumerate(scores) if s.value is not None]
@@ -101,8 +103,8 @@ def estimate(scorer: Scorer, scores: Sequence[Score], groups: Sequence[str | Non
     scores, groups = [scores[i] for i in kept], None if groups is None else [groups[i] for i in kept]
     grouped = groups if groups is not None and has_groups(groups) else None
     if scorer.measure == "binary" and grouped is None:
-        return wilson(sum(values_of(scores)), len(scores))
-    return bca(scorer.counts(scores), scorer.statistic, grouped, Resampling(seed=seed))
+        return wilson(sum(values_of(scores)), len(scores), alpha)
+    return bca(scorer.counts(scores), scorer.statistic, grouped, Resampling(alpha, seed=seed))
 
 
 def values_of(scores: Sequence[Score]) -> list[float]:
@@ -186,10 +188,10 @@ def judge_pairs(
     )
 
 
-def estimate_rows(scorer: Scorer, rows: Sequence[dict[str, Any]], seed: int = 0) -> Estimate:
-    """The figure of `predictions.jsonl` rows with its 95 % interval; a row's `group` is honoured when it is there."""
+def estimate_rows(scorer: Scorer, rows: Sequence[dict[str, Any]], seed: int = 0, alpha: float = 0.05) -> Estimate:
+    """The figure of `predictions.jsonl` rows with its interval at 1 - alpha; a row's `group` is honoured when it is there."""
     examples = [_example(row) for row in rows]
-    return estimate(scorer, _scores(scorer, examples, [rows])[0], [e.group for e in examples], seed)
+    return estimate(scorer, _scores(scorer, examples, [rows])[0], [e.group for e in examples], seed, alpha)
 
 
 def _scores(scorer: Scorer, examples: Sequence[Example], sides: Sequence[Sequence[dict[str, Any]]]) -> list[list[Score]]:
@@ -198,6 +200,32 @@ def _scores(scorer: Scorer, examples: Sequence[Example], sides: Sequence[Sequenc
         return [[Score(row["scores"][scorer.name]) for row in side] for side in sides]
     scorer.check(examples)
     return [scorer.score_all(examples, [answer_of(row) for row in side]) for side in sides]
+
+
+def gain_of_rows(
+    scorer: Scorer, first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any]], alpha: float = 0.05, seed: int = 0
+) -> Estimate:
+    """The gain of `first` over `second`, paired `predictions.jsonl` rows, with its interval at 1 - alpha; above 0 is better.
+
+    Tango's interval for right or wrong, paired BCa bootstrap otherwise and over groups. A row that either side left unscored is in neither.
+    """
+    import numpy as np
+
+    from luthier.stats.intervals import Resampling
+    from luthier.stats.paired import paired_bootstrap, paired_table, tango
+
+    rows = [_example(row) for row in first]
+    both = list(zip(*_scores(scorer, rows, [first, second]), strict=True))
+    kept = [i for i, (a, b) in enumerate(both) if a.value is not None and b.value is not None]
+    if not kept:
+        raise UserError("at least one row must be scored on both sides", f"0 of {len(rows)} rows", scorer.name)
+    one, two = ([both[i][side] for i in kept] for side in (0, 1))
+    groups = [rows[i].group for i in kept]
+    if scorer.measure == "binary" and scorer.higher_is_better and not has_groups(groups):
+        return tango(paired_table(np.array(values_of(one)), np.array(values_of(two))), alpha)
+    better, worse = (one, two) if scorer.higher_is_better else (two, one)
+    used = groups if has_groups(groups) else None
+    return paired_bootstrap(scorer.counts(better), scorer.counts(worse), scorer.statistic, used, Resampling(alpha, seed=seed))
 
 
 def answer_of(row: dict[str, Any]) -> Answer:

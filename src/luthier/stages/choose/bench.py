@@ -29,7 +29,9 @@ class BenchPlan(Config):
     steps: int = Field(default=40, ge=1, le=10_000, description="most optimiser steps of a short tune of a model that writes text")
     encoder_epochs: float = Field(default=4, gt=0, le=100, description="epochs of a short tune of an encoder")
     timed_rows: int = Field(default=20, ge=6, le=1000, description="rows timed one by one for each candidate")
-    at_least: float | None = Field(default=None, description="the bar: the value of the deciding metric that is good enough")
+    at_least: float | None = Field(
+        default=None, description="the value of the deciding metric that is good enough; the objective's bar when not given"
+    )
     worth: float = Field(default=0.02, ge=0, lt=1, description="the smallest gain of the deciding metric that a tuned model is worth")
     price_per_hour: float | None = Field(default=None, ge=0, description="what an hour of this machine costs, in any currency")
 

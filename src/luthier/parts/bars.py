@@ -40,7 +40,7 @@ class Bar(Config):
 
 def check_bars(bars: Mapping[str, Bar], scorers: Sequence[Scorer]) -> None:
     """Raise ValueError for a bar on a metric that is not measured, or one that its metric cannot meet or cannot miss."""
-    known = {s.name: s for s in scorers}
+    known = {s.name: s for s in scorers} if bars else {}
     for name, bar in bars.items():
         if name not in known:
             fix = did_you_mean(name, known)

@@ -30,7 +30,7 @@ from luthier.core.store import Store
 from toy_project import environment, make_learner, write_toy
 
 Result = dict[str, Any]
-OTHER = ("run", "train.seed=14", "name=other")
+OTHER = ("run", "train.seed=14", "name=other", "--reason", "another seed")
 
 
 @contextmanager

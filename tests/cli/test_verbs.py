@@ -134,7 +134,7 @@ def test_show_a_run_gives_its_lineage_down_to_the_data(project: Path, monkeypatc
 
 
 def test_compare_pairs_two_runs_and_counts_the_look(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    worse = call(monkeypatch, project, "run", "train.learning_rate=1e-6", "name=timid", "--json")
+    worse = call(monkeypatch, project, "run", "train.learning_rate=1e-6", "name=timid", "--reason", "a smaller rate", "--json")
     assert worse.exit_code == 1
     assert json.loads(worse.stdout)["verdict"]["decision"] == "not proven"
     back = call(monkeypatch, project, "compare", "1", "timid", "--json")

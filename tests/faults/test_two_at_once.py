@@ -54,8 +54,8 @@ def test_a_dead_holder_holds_nothing(tmp_path: Path, learner_base: Path) -> None
 
 def test_two_different_runs_share_what_they_have_in_common(tmp_path: Path, learner_base: Path) -> None:
     write_toy(tmp_path, learner_base)
-    one = start(tmp_path, "run", "--wait")
-    other = luthier(tmp_path, "run", "--wait", "train.seed=14", "name=other")
+    one = start(tmp_path, "run", "--wait", "--reason", "one of two")
+    other = luthier(tmp_path, "run", "--wait", "train.seed=14", "name=other", "--reason", "another seed")
     assert one.wait(timeout=120) in (0, 1)
     assert other.returncode in (0, 1), other.stderr
     stages = [p.name.partition("-")[0] for p in (tmp_path / ".luthier" / "artifacts").iterdir()]

@@ -49,7 +49,7 @@ def go(folder: Path, *overrides: str) -> tuple[RunOutcome, list[str]]:
         if isinstance(event, StageFinished) and not event.cached:
             built.append(event.stage)
 
-    return run(Workspace.open(folder / "luthier.yaml", overrides), RunOptions(watch, lambda: False)), built
+    return run(Workspace.open(folder / "luthier.yaml", overrides), RunOptions(watch, lambda: False, reason="a test")), built
 
 
 @pytest.fixture

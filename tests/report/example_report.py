@@ -27,6 +27,7 @@ from luthier.report.sections import (
     LedgerStep,
     Lengths,
     LineageStep,
+    Look,
     Machine,
     Reason,
     ReliabilityPoint,
@@ -383,6 +384,7 @@ def example_report() -> RunReport:
         training=training(),
         candidates=candidates(e),
         evaluation=e,
+        looks=(Look(when="2026-03-02T14:07:31Z", run=7),),
         bars=bars(e),
         cost=Cost(
             stages=tuple(StageCost(stage=s.stage, seconds=s.seconds or 0.0, cached=s.cached) for s in steps),

@@ -152,15 +152,18 @@ def evaluate(
     def verb() -> int:
         from luthier.cli.documents import EvalDocument
         from luthier.cli.tables import print_scores
-        from luthier.pipeline.run import count_look
+        from luthier.pipeline.looks import demand_reason, take_look
         from luthier.pipeline.workspace import Workspace
 
         workspace = Workspace.open(file, tuple(overrides or ()))
         graph, execution = workspace.graph, workspace.project.execution
         needed: Any = graph.prompting if base else graph.train
         stage = (graph.baseline if base else graph.tuned).model_copy(update={"split": _known_split(split)})
+        shown = (stage,) if base else None
+        if split == "test":
+            demand_reason(workspace, reason, shown)
         watched(lambda o: workspace.store.build(needed, execution, o.observer, o.stop_flag, o.wait), wait)
-        looks = count_look(workspace, None, reason) if split == "test" else None
+        looks = take_look(workspace, None, reason, shown) if split == "test" else None
         built = watched(lambda o: workspace.store.build(stage, execution, o.observer, o.stop_flag, o.wait), wait)
         if json:
             body = built.result.model_dump(mode="json")

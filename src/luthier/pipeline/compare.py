@@ -191,4 +191,5 @@ def differences(settings: dict[str, dict[str, Any] | None]) -> tuple[Difference,
 def _count(runs: list[FoundRun], built: dict[str, Built[Predictions]]) -> int:
     """Record the look in the project of each run; the largest count of them."""
     what = digest(["compare", *(built[run.label].key for run in runs)])
-    return max(run.database.add_look(rows_id(built[run.label]), what, None) for run in runs)
+    said = f"a comparison of {', '.join(run.label for run in runs)}"
+    return max(run.database.add_look(rows_id(built[run.label]), what, None, said) for run in runs)

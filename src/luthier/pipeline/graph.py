@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from luthier.core.artifacts import Bars, BaseModel, Checkpoint, Dataset, Predictions, Prepared, Prompting, Verdict
+from luthier.core.artifacts import BaseModel, Checkpoint, Dataset, Predictions, Prepared, Prompting, Verdict
 from luthier.core.keys import SourceFile, digest
 from luthier.core.stage import Stage
 from luthier.parts.bars import OPPONENT
@@ -44,11 +44,15 @@ class Graph:
     baseline: Stage[Predictions]
     tuned: Stage[Predictions]
     verdict: Stage[Verdict]
-    bars: Stage[Bars] | None = None
+    bars: JudgeBars | None = None
 
     def roles(self) -> dict[str, Stage[Any]]:
         """Every stage by role; cleaning and bars only where the project asks for them."""
         return {f.name: stage for f in fields(self) if (stage := getattr(self, f.name)) is not None}
+
+    def sealed(self) -> tuple[Stage[Any], ...]:
+        """The evaluations of sealed rows whose numbers a run shows."""
+        return (self.baseline, self.tuned, *(self.bars.baselines.values() if self.bars else ()))
 
     def run_key(self) -> str:
         """The key of the run as a whole: the verdict's, and with it that of everything else that the project asks of the tuned model."""

@@ -11,6 +11,7 @@ from luthier.core.rows import read_split
 from luthier.engine.models.kinds import describe_kind, peek_kind
 from luthier.engine.models.resolve import check_name
 from luthier.pipeline.estimate import not_predicted
+from luthier.pipeline.looks import is_further, looks_at
 from luthier.pipeline.project import legal_doubts
 from luthier.pipeline.workspace import Workspace
 from luthier.stages.train.class_weights import in_words, weight_of_label
@@ -51,9 +52,9 @@ def advice(workspace: Workspace) -> Iterator[str]:
     yield from warnings(recipe)
     if not recipe.shares_prefixes:
         yield "noise is drawn for each row apart, so shared prefixes are computed for each row; `shared_masks` shares them and their masks"
-    looks = workspace.database.looks(graph.split.key())
-    if looks and not workspace.store.is_built(graph.tuned):
-        yield f"the sealed rows have been looked at {looks} times; this run would be one more look"
+    if is_further(workspace):
+        told = "; ".join(look.words() for look in looks_at(workspace))
+        yield f"the sealed rows have been looked at ({told}); this run would be a further look, which needs a reason: --reason"
 
 
 def few_test_rows(counts: dict[str, int], alpha: float) -> Iterator[str]:

@@ -134,6 +134,9 @@ class EvaluateSection(Config):
     decoding: Decoding | None = None
     baselines: tuple[Prompting, ...] = DEFAULT_WAYS
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    look_reason: str = Field(
+        default="", description="why the sealed rows are looked at again, where `--reason` does not say; kept with each look"
+    )
 
     @model_validator(mode="after")
     def _names(self) -> EvaluateSection:

@@ -21,6 +21,7 @@ from luthier.core.records import read_records
 from luthier.core.stage import Built
 from luthier.parts.legal.fit import Rights
 from luthier.parts.legal.licences import allows
+from luthier.pipeline.looks import looks_at
 from luthier.pipeline.project import FileEntry
 from luthier.pipeline.report_evaluation import bars_of, candidates_of, evaluation_of
 from luthier.pipeline.workspace import Workspace
@@ -55,7 +56,8 @@ def assemble(workspace: Workspace, number: int, folder: Path, built: Artifacts) 
     """The report of a finished run."""
     records = {role: read_record(b.path) for role, b in built.items()}
     verdict = built["verdict"].result.model_dump(mode="json")
-    looks = workspace.database.looks(workspace.graph.split.key())
+    looked = looks_at(workspace)
+    looks = len(looked)
     return RunReport(
         verdict=Verdict.model_validate({**verdict, "looks": looks}),
         run=_run(workspace, number, records),
@@ -66,6 +68,7 @@ def assemble(workspace: Workspace, number: int, folder: Path, built: Artifacts) 
         training=_training(workspace, built, records),
         candidates=candidates_of(built),
         evaluation=evaluation_of(workspace, built),
+        looks=looked,
         bars=bars_of(workspace, built),
         cost=_cost(built, records),
         lineage=_lineage(built, records),

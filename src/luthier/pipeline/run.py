@@ -19,20 +19,20 @@ from luthier.core.events import Event, Metric, Note, Observer, Progress, StageFi
 from luthier.core.files import append_bytes, write_atomic, write_json
 from luthier.core.lease import acquire
 from luthier.core.stage import Built
+from luthier.pipeline.looks import demand_reason, take_look
 from luthier.pipeline.plan import few_test_rows
 from luthier.pipeline.project import legal_doubts
 from luthier.pipeline.workspace import Workspace
 from luthier.report.files import read_report
 from luthier.report.model import RunReport
 
-SEALED = ("baseline", "tuned")
 KEYS = "keys.json"
 """In a run's folder: the key of each of its stages, known before any is built."""
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a verb wants its run: who watches, when to stop, whether to wait for another process."""
+    """How a verb wants its run: who watches, when to stop, whether to wait for another process, why the sealed rows are looked at again."""
 
     observer: Observer
     stop_flag: Callable[[], bool]
@@ -51,11 +51,15 @@ class RunOutcome:
 
 
 def run(workspace: Workspace, options: RunOptions) -> RunOutcome:
-    """Build everything to the verdict and write the run folder. Raises LuthierError; a stopped run goes on later."""
+    """Build everything to the verdict and write the run folder. Raises LuthierError; a stopped run goes on later.
+
+    A further look at the sealed rows without a reason is refused before anything is built.
+    """
     key = workspace.graph.run_key()[:12]
     workspace.store.prepare()
     lease = acquire(workspace.store.work / f"run-{key}", f"the run {workspace.project.name} ({key})", options.wait)
     try:
+        demand_reason(workspace, options.reason)
         number, finished = _number(workspace)
         folder = folder_of(workspace, number)
         if finished and (folder / "report.json").is_file() and _is_whole(workspace):
@@ -157,8 +161,8 @@ def build_all(workspace: Workspace, options: RunOptions, number: int, folder: Pa
     for doubt in legal_doubts(workspace.project):
         observer(Note(f"{doubt.source}: {doubt.reason}; {doubt.fix}", "warning"))
     for role, stage in workspace.graph.roles().items():
-        if role == "tuned":
-            count_look(workspace, number, options.reason)
+        if role == "baseline":
+            take_look(workspace, number, options.reason)
         built[role] = workspace.store.build(stage, workspace.project.execution, observer, options.stop_flag, options.wait)
         if role == "split":
             for said in few_test_rows(built[role].result.counts, workspace.project.evaluate.alpha):
@@ -166,11 +170,6 @@ def build_all(workspace: Workspace, options: RunOptions, number: int, folder: Pa
         workspace.database.link(number, role, built[role].key)
         _link(folder / role, built[role].path)
     return built
-
-
-def count_look(workspace: Workspace, number: int | None, reason: str | None) -> int:
-    """Record that the sealed rows are evaluated for this verdict; returns the looks so far."""
-    return workspace.database.add_look(workspace.graph.split.key(), workspace.graph.verdict.key(), number, reason)
 
 
 def _link(link: Path, target: Path) -> None:

@@ -196,10 +196,15 @@ def _results(report: RunReport) -> str:
     v, unit = report.verdict, report.objective.unit
     looks = "once" if v.looks == 1 else f"{v.looks} times"
     body = metrics_table(report) if report.evaluation.metrics else "Further metrics on the sealed rows: not measured."
+    again = (
+        "\n\n" + "\n".join(f"- look {i}: {safe(look.words())}" for i, look in enumerate(report.looks, 1))
+        if v.looks > 1 and report.looks
+        else ""
+    )
     bars = f"\n\n{safe(numbers.bars_sentence(report.bars))}\n\n{bars_table(report)}" if report.bars else ""
     return (
         f"On {v.num_rows:,} sealed test rows, looked at {looks}; {numbers.percent(1 - v.alpha)} intervals in brackets. "
-        f"{numbers.detectable(v, unit)}\n\n{body}{bars}"
+        f"{numbers.detectable(v, unit)}\n\n{body}{bars}{again}"
     )
 
 

@@ -21,6 +21,7 @@ from luthier.report.sections import (
     Estimate,
     Lengths,
     LineageStep,
+    Look,
     Machine,
     Part,
     ReliabilityPoint,
@@ -170,6 +171,9 @@ class RunReport(Part):
     training: Training | None = None
     candidates: tuple[Candidate, ...] = ()
     evaluation: Evaluation = Evaluation()
+    looks: tuple[Look, ...] = Field(
+        default=(), description="every look at these sealed rows up to this one, with the reason of each further one"
+    )
     bars: tuple[BarRow, ...] = Field(default=(), description="what the objective asks of its metrics, in the order of the project file")
     cost: Cost | None = None
     lineage: tuple[LineageStep, ...] = ()

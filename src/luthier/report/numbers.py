@@ -7,7 +7,7 @@ is never read as 10 percent of something.
 from __future__ import annotations
 
 from luthier.report.model import RunReport, Verdict
-from luthier.report.sections import BarRow, Estimate, Unit
+from luthier.report.sections import BarRow, Estimate, Look, Unit
 
 MINUS = "\N{MINUS SIGN}"
 NOT_MEASURED = "not measured"
@@ -155,6 +155,13 @@ def bars_sentence(bars: tuple[BarRow, ...]) -> str:
         return f"{'The bar is' if len(bars) == 1 else f'All {len(bars)} bars are'} met."
     told = "; ".join(f"{bar_asked(bar)}: {bar.outcome} ({bar_measured(bar)})" for bar in short)
     return f"{len(bars) - len(short)} of {len(bars)} {'bar' if len(bars) == 1 else 'bars'} met; {told}."
+
+
+def looks_lines(looks: tuple[Look, ...]) -> list[str]:
+    """A line for each look where there are several; one look is what the verdict says already."""
+    if len(looks) < 2:
+        return []
+    return [f"The sealed rows have been looked at {len(looks)} times:", *(f"  {look.words()}" for look in looks)]
 
 
 def detectable(verdict: Verdict, unit: Unit) -> str:

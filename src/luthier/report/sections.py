@@ -192,6 +192,19 @@ class Candidate(Part):
     note: str = ""
 
 
+class Look(Part):
+    """One evaluation of the sealed rows whose numbers a person could see. run: None for an evaluation or a comparison without one."""
+
+    when: str = Field(description="ISO 8601, UTC")
+    run: int | None = None
+    reason: str = Field(default="", description="why the rows were looked at again; the first look needs none")
+
+    def words(self) -> str:
+        """`run 2 on 2026-03-02 14:07, a longer training`"""
+        who = f"run {self.run}" if self.run is not None else "no run"
+        return f"{who} on {self.when[:16].replace('T', ' ')}" + (f", {self.reason}" if self.reason else "")
+
+
 class BarRow(Part):
     """What the objective asks of a metric, and whether the ends of its interval prove it.
 

@@ -37,6 +37,7 @@ def summary(report: RunReport) -> Group:
         parts += [Text(""), _metrics(report)]
     if report.bars:
         parts += [Text(""), _bars(report)]
+    parts += [Text(line) for line in numbers.looks_lines(report.looks)]
     diagnosis = report.training.diagnosis if report.training else None
     parts += [Text(""), Text("Training: " + (diagnosis.text if diagnosis else numbers.NOT_MEASURED))]
     parts += [Text(f"  {r.setting}: {r.advice}") for r in (diagnosis.remedies if diagnosis else ())]

@@ -157,13 +157,23 @@ class Database:
         with self.begin() as conn:
             return [dict(r) for r in conn.execute(t.artifacts.select().order_by(t.artifacts.c.created.desc())).mappings()]
 
-    def add_look(self, rows_id: str, what: str, run: int | None, reason: str | None = None) -> int:
-        """Count an evaluation of sealed rows; the same evaluation read again is no new look. Returns the count."""
+    def add_look(self, rows_id: str, what: str, run: int | None, reason: str | None = None, only_first: bool = False) -> int:
+        """Count an evaluation of sealed rows; the same evaluation read again is no new look. Returns the count.
+
+        only_first: add none where there is another one, and return 0.
+        """
         with self.begin() as conn:
             same = sa.select(t.looks.c.id).where(t.looks.c.rows_id == rows_id, t.looks.c.what == what)
             if conn.execute(same).first() is None:
+                if only_first and self._count_looks(conn, rows_id):
+                    return 0
                 conn.execute(t.looks.insert().values(rows_id=rows_id, what=what, run=run, reason=reason, created=now()))
             return self._count_looks(conn, rows_id)
+
+    def list_looks(self, rows_id: str) -> list[dict[str, Any]]:
+        """Every look at these sealed rows (`what`, `run`, `reason`, `created`), the first one first."""
+        with self.begin() as conn:
+            return [dict(r) for r in conn.execute(t.looks.select().where(t.looks.c.rows_id == rows_id).order_by(t.looks.c.id)).mappings()]
 
     def looks(self, rows_id: str) -> int:
         """How many different evaluations of these sealed rows have been made."""

@@ -104,15 +104,18 @@ def _entry(value: Any) -> Any:
     return {"path": value} if isinstance(value, str) else value
 
 
+def _or_default(schema: dict[str, Any]) -> None:
+    """A prompt may be the word `default` too (`Project` writes it out)."""
+    schema["anyOf"] = [*schema["anyOf"], {"const": "default"}]
+
+
 class DataSection(Config):
     """Files, how their columns map to rows, and the prompt around them."""
 
     files: tuple[Annotated[FileEntry, BeforeValidator(long_form)], ...] = Field(min_length=1)
     mapping: Mapping
     prompt: PromptTemplate | None = Field(
-        default=None,
-        description="the words around a row; `default` takes those of the task",
-        json_schema_extra=lambda schema: schema["anyOf"].append({"const": "default"}),
+        default=None, description="the words around a row; `default` takes those of the task", json_schema_extra=_or_default
     )
     labels: tuple[str, ...] | None = None
     strict: bool = Field(default=False, description="any bad row is an error")

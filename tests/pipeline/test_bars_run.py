@@ -25,7 +25,9 @@ def copy(finished_toy: Path, tmp_path: Path) -> Path:
 
 def go(folder: Path, bars: str) -> RunOutcome:
     """A run with these bars."""
-    return run(Workspace.open(folder / "luthier.yaml", (f"objective.bars={bars}",)), RunOptions(ignore, lambda: False))
+    return run(
+        Workspace.open(folder / "luthier.yaml", (f"objective.bars={bars}",)), RunOptions(ignore, lambda: False, reason="another opponent")
+    )
 
 
 def test_bars_are_judged_on_interval_ends(copy: Path) -> None:

@@ -89,6 +89,7 @@ def train(
 
     def verb() -> int:
         from luthier.cli.documents import TrainDocument
+        from luthier.pipeline.run import train_only
         from luthier.pipeline.workspace import Workspace
 
         workspace = Workspace.open(file, overridden(overrides, nproc))
@@ -96,13 +97,14 @@ def train(
             on, remote_model, key_env, {"--profile": profile, "--lr-range": lr_range is not None, "--nproc": nproc is not None}
         )
         if elsewhere is not None:
+            if workspace.project.track:
+                say("the trackers are given nothing: the training is on another server")
             return show_remote(workspace, elsewhere, wait, json)
         if profile:
             return show_profile(workspace, profile_steps, wait, json)
         if lr_range is not None:
             return show_lr_range(workspace, lr_range, wait, json)
-        execution = workspace.project.execution
-        built = watched(lambda o: workspace.store.build(workspace.graph.train, execution, o.observer, o.stop_flag, o.wait), wait)
+        built = watched(lambda options: train_only(workspace, options), wait)
         result = built.result
         if json:
             emit(TrainDocument(key=built.key, folder=str(built.path), cached=built.cached, checkpoint=result.model_dump(mode="json")))

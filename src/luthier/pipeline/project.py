@@ -25,6 +25,7 @@ from luthier.parts.scorers.loading import default_metric
 from luthier.parts.sources.mapping import Mapping
 from luthier.parts.sources.prompt import PromptTemplate
 from luthier.parts.tasks import Task, default_prompt, defaults_of, own_name
+from luthier.parts.trackers.loading import TrackerConfig
 from luthier.stages.choose.bench import BenchPlan
 from luthier.stages.data.cleaning import CleanPlan
 from luthier.stages.data.prepare import PreparePlan
@@ -164,6 +165,12 @@ class Project(Config):
     evaluate: EvaluateSection = EvaluateSection()
     bench: BenchPlan = BenchPlan()
     execution: Execution = Execution()
+    track: tuple[TrackerConfig, ...] = Field(default=(), description="where a run's numbers go besides its own folder; no part of any key")
+
+    @field_validator("track", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, (str, dict)) else value
 
     @model_validator(mode="before")
     @classmethod

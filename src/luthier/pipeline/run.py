@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from luthier.core.stage import Built
 from luthier.pipeline.looks import demand_reason, take_look
 from luthier.pipeline.plan import few_test_rows
 from luthier.pipeline.project import legal_doubts
+from luthier.pipeline.tracking import ended_of, tracked, unsent
 from luthier.pipeline.workspace import Workspace
 from luthier.report.files import read_report
 from luthier.report.model import RunReport
@@ -63,7 +64,10 @@ def run(workspace: Workspace, options: RunOptions) -> RunOutcome:
         number, finished = _number(workspace)
         folder = folder_of(workspace, number)
         if finished and (folder / "report.json").is_file() and _is_whole(workspace):
-            return RunOutcome(number, folder, read_report(folder / "report.json"), cached=True)
+            report = read_report(folder / "report.json")
+            if unsent(workspace, folder):
+                _track_finished(workspace, options, folder, report)
+            return RunOutcome(number, folder, report, cached=True)
         report = _carry_out(workspace, options, number, folder)
         return RunOutcome(number, folder, report, cached=False)
     finally:
@@ -81,8 +85,11 @@ def _carry_out(workspace: Workspace, options: RunOptions, number: int, folder: P
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / "config.resolved.yaml", resolved_yaml(workspace, folder).encode())
         write_json(folder / KEYS, {role: stage.key() for role, stage in workspace.graph.roles().items()})
-        built = build_all(workspace, options, number, folder)
-        report = _write_folder(workspace, number, folder, built)
+        logged = with_log(folder / "log.txt", options.observer)
+        with tracked(workspace, folder.name, folder, logged) as tracking:
+            built = build_all(workspace, replace(options, observer=tracking.observer), number, folder)
+            report = _write_folder(workspace, number, folder, built)
+            tracking.ended = ended_of(report, folder, built["train"].path)
     except (Interrupted, LeaseHeld):
         _close(workspace, options, number, "stopped")
         raise
@@ -102,6 +109,21 @@ def _sentence(report: RunReport) -> str:
     from luthier.report.numbers import bars_sentence
 
     return " ".join(filter(None, (report.verdict.sentence, bars_sentence(report.bars))))
+
+
+def _track_finished(workspace: Workspace, options: RunOptions, folder: Path, report: RunReport) -> None:
+    """Give a run that is done to trackers that do not have it: they were named later, or were down."""
+    with tracked(workspace, folder.name, folder, with_log(folder / "log.txt", options.observer)) as tracking:
+        tracking.replay()
+        tracking.ended = ended_of(report, folder, workspace.store.folder_of(workspace.graph.train))
+
+
+def train_only(workspace: Workspace, options: RunOptions) -> Built[Any]:
+    """Everything up to the adapter, under the project's trackers; no run is numbered."""
+    stage, execution = workspace.graph.train, workspace.project.execution
+    name = f"train-{stage.key()[:12]}"
+    with tracked(workspace, name, workspace.home / "tracking" / name, options.observer) as tracking:
+        return workspace.store.build(stage, execution, tracking.observer, options.stop_flag, options.wait)
 
 
 def _close(workspace: Workspace, options: RunOptions, number: int, state: str, sentence: str | None = None) -> None:
@@ -157,16 +179,15 @@ def _number(workspace: Workspace) -> tuple[int, bool]:
 def build_all(workspace: Workspace, options: RunOptions, number: int, folder: Path) -> dict[str, Built[Any]]:
     """Every stage of the graph by role; links each artifact into the run folder. Counts the look before it is made."""
     built: dict[str, Built[Any]] = {}
-    observer = with_log(folder / "log.txt", options.observer)
     for doubt in legal_doubts(workspace.project):
-        observer(Note(f"{doubt.source}: {doubt.reason}; {doubt.fix}", "warning"))
+        options.observer(Note(f"{doubt.source}: {doubt.reason}; {doubt.fix}", "warning"))
     for role, stage in workspace.graph.roles().items():
         if role == "baseline":
             take_look(workspace, number, options.reason)
-        built[role] = workspace.store.build(stage, workspace.project.execution, observer, options.stop_flag, options.wait)
+        built[role] = workspace.store.build(stage, workspace.project.execution, options.observer, options.stop_flag, options.wait)
         if role == "split":
             for said in few_test_rows(built[role].result.counts, workspace.project.evaluate.alpha):
-                observer(Note(said, "warning"))
+                options.observer(Note(said, "warning"))
         workspace.database.link(number, role, built[role].key)
         _link(folder / role, built[role].path)
     return built

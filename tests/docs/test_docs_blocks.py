@@ -31,8 +31,10 @@ PAGES = [p for p in documents() if any(b.language in ("python", "console", "bash
 
 
 def _merged(fragment: dict[str, Any]) -> dict[str, Any]:
-    """A small project with the fragment's sections in it; keys inside a section replace whole values."""
+    """A small project with the fragment's sections in it; keys inside a section replace whole values, a task brings its own metric."""
     whole = toy_settings(Path("base"))
+    if "task" in fragment.get("objective", {}):
+        whole["objective"] = {}
     for section, value in fragment.items():
         known = whole.get(section)
         whole[section] = {**known, **value} if isinstance(known, dict) and isinstance(value, dict) else value

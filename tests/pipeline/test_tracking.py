@@ -50,7 +50,7 @@ def measured(file: Path) -> dict[str, list[tuple[int, Any]]]:
 def options(events: list[Event] | None = None, stop_after: int | None = None) -> RunOptions:
     seen = [] if events is None else events
     steps = lambda: len({e.step for e in seen if isinstance(e, Metric) and e.split == "train"})  # noqa: E731
-    return RunOptions(seen.append, lambda: stop_after is not None and steps() >= stop_after)
+    return RunOptions(seen.append, lambda: stop_after is not None and steps() >= stop_after, reason="a test")
 
 
 def test_a_finished_run_is_given_to_a_tracker_that_is_named_later(project: Path) -> None:
@@ -114,6 +114,19 @@ def test_a_server_that_is_down_is_given_up_and_the_run_is_done(project: Path, mo
     notes = [e.text for e in events if isinstance(e, Note)]
     assert len(notes) == 1
     assert "the tracker mlflow was given up: MlflowException" in notes[0]
+
+
+def test_a_tracker_whose_process_dies_is_said_and_one_that_works_says_where(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def notes(folder: str) -> list[str]:
+        events: list[Event] = []
+        workspace = opened(project, "track=tensorboard")
+        with tracking.tracked(workspace, folder, project / folder, events.append) as tracked:
+            tracked.observer(Metric(1, "train", "loss", 1.0))
+        return [e.text for e in events if isinstance(e, Note)]
+
+    assert [n.partition(" --logdir ")[0] for n in notes("works")] == ["tensorboard: tensorboard"]
+    monkeypatch.setattr(tracking, "CHILD", "luthier.no_such_module")
+    assert "the tracker tensorboard was given up: its process ended with exit code 1" in notes("dies")[0]
 
 
 def test_a_tracker_without_its_library_stops_before_anything_is_built(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,7 +144,9 @@ def _words(tested: Comparison, runs: list[ComparedRun], metric: str) -> tuple[st
     best = runs[0]
     assert best.primary is not None
     e = best.primary
-    out = [f"{best.label} has the highest {metric.replace('_', ' ')}: {e.value:.3f} ({e.low:.3f} to {e.high:.3f} on {e.n:,} rows)"]
+    equal = [r.label for r in runs if r.primary is not None and r.primary.value == e.value]
+    names = f"{', '.join(equal[:-1])} and {equal[-1]} have" if len(equal) > 1 else f"{best.label} has"
+    out = [f"{names} the highest {metric.replace('_', ' ')}: {e.value:.3f} ({e.low:.3f} to {e.high:.3f} on {e.n:,} rows)"]
     out += tested.sentences()
     equals = [r for r in runs if r.cost is not None and r.label in tested.ranked and not tested.differ(best.label, r.label)]
     cheapest = min(equals, key=lambda r: r.cost.train_seconds if r.cost else 0.0, default=None)

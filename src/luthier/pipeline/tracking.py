@@ -39,7 +39,7 @@ class Fed:
 
     def __init__(self, tracker: Tracker, run: TrackedRun, folder: Path) -> None:
         spec: dict[str, Any] = {"tracker": tracker.model_dump(mode="json"), "run": asdict(run), "folder": str(folder), "budget_s": BUDGET_S}
-        self.kind = spec["tracker"]["kind"]
+        self.kind, self.place = spec["tracker"]["kind"], tracker.place(Path(os.path.relpath(run.home)))
         self.problem, self.said = "", False
         self._log = (folder / f"tracker-{self.kind}.log").open("ab")
         self._process = subprocess.Popen(
@@ -70,6 +70,8 @@ class Fed:
         try:
             self._process.wait(seconds)
             self._threads[1].join(1.0)
+            if self._process.returncode and not self.problem:
+                self.problem = f"its process ended with exit code {self._process.returncode}"
         except subprocess.TimeoutExpired:
             self.problem = self.problem or f"not everything was sent within {seconds:.0f} s of the run's end"
             self._process.kill()
@@ -144,6 +146,9 @@ class Tracking:
         for fed in self.fed:
             fed.close(max(0.1, until - time.monotonic()))
         self.say()
+        for fed in self.fed:
+            if not fed.problem:
+                self.outer(Note(f"{fed.kind}: {fed.place}"))
 
 
 @contextmanager

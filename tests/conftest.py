@@ -52,7 +52,7 @@ def finished_toy(tmp_path_factory: pytest.TempPathFactory, learner_base: Path) -
     from toy_project import luthier, write_toy
 
     folder = tmp_path_factory.mktemp("finished") / "toy"
-    write_toy(folder, learner_base)
+    write_toy(folder, learner_base, watch={})
     done = luthier(folder, "run", "--json")
     assert done.returncode == 0, done.stderr
     (folder / "first.json").write_text(done.stdout, encoding="utf-8")

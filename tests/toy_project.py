@@ -65,6 +65,7 @@ def toy_settings(base: Path, **sections: Any) -> dict[str, Any]:
             "train_sample": 8,
         },
         "evaluate": {"baselines": [{"name": "zero-shot"}, {"name": "few-shot-3", "shots": 3}]},
+        "watch": {"side_effects": False},  # measured where a test is about them: it reads both models again
         "execution": {"threads": 1, "save_every": 2},
     }
     return {**settings, **sections}

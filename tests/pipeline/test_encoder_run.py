@@ -39,7 +39,7 @@ def _project(folder: Path, encoder: Path, **sections: Any) -> Workspace:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> tuple[Workspace, RunOutcome]:
-    workspace = _project(tmp_path_factory.mktemp("encoder") / "toy", encoder)
+    workspace = _project(tmp_path_factory.mktemp("encoder") / "toy", encoder, watch={})
     return workspace, run(workspace, OPTIONS)
 
 
@@ -56,6 +56,19 @@ def test_the_run_ends_with_a_verdict_against_a_linear_probe(finished: tuple[Work
     assert any("cannot be prompted" in line for line in report.limits)
     assert report.model.kind == "encoder"
     assert "AutoModelForSequenceClassification" in (outcome.folder / "model_card.md").read_text()
+
+
+def test_an_encoder_forgets_no_text_and_takes_no_canaries(finished: tuple[Workspace, RunOutcome], tmp_path: Path, encoder: Path) -> None:
+    effects = finished[1].report.side_effects
+    assert effects is not None
+    assert effects.forgetting is None
+    assert not effects.memorisation.membership.calibrated
+    assert effects.memorisation.membership.num_train == 60
+    assert "Forgetting: not measured" in (finished[1].folder / "model_card.md").read_text()
+    workspace = _project(tmp_path / "toy", encoder, watch={"canaries": 2})
+    assert workspace.graph.planted is not None
+    with pytest.raises(UserError, match="canaries are answers in text"):
+        workspace.store.build(workspace.graph.planted, workspace.project.execution)
 
 
 def test_predictions_have_labels_with_probabilities(finished: tuple[Workspace, RunOutcome]) -> None:

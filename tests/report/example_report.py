@@ -40,6 +40,8 @@ from luthier.report.sections import (
     StageCost,
     Training,
 )
+from luthier.report.side_effect_words import forgetting, memorisation
+from luthier.report.side_effects import CanaryExposure, Membership, ProbeRow, SideEffects
 
 PHRASES = {
     "activate_my_card": "How do I activate the card that came this morning?",
@@ -316,6 +318,22 @@ def training() -> Training:
     )
 
 
+def side_effects() -> SideEffects:
+    """A little forgotten, and canaries of which the repeated ones were learned."""
+    settings = {"epochs": 2, "learning_rate": 0.0004, "method.rank": 16}
+    probe = (
+        Estimate(value=11.2, low=9.8, high=12.9, n=86),
+        Estimate(value=13.1, low=11.4, high=15.2, n=86),
+        Estimate(value=0.157, low=0.102, high=0.214, n=86),
+    )
+    worst = (ProbeRow(prompt="What do bees <i>make</i>?", answer="Bees make honey.", before=1.21, after=2.4),)
+    rows = Membership(num_train=200, num_unseen=60, calibrated=True, auc=Estimate(value=0.54, low=0.46, high=0.62, n=260))
+    learned = Estimate(value=7.2, low=6.5, high=7.8, n=20)
+    canaries = CanaryExposure(repeats=5, num_canaries=20, exposure=learned, chance=1.43, most=8.0, p=1e-9)
+    forgot = forgetting(probe, 0.05, worst, settings)
+    return SideEffects(forgetting=forgot, memorisation=memorisation(rows, (canaries,), settings), planted_rows=100)
+
+
 def lengths() -> Lengths:
     """Row lengths in bins of 8 tokens."""
     heights = (4, 31, 120, 231, 204, 142, 83, 41, 19, 12, 6, 5, 2)
@@ -382,6 +400,7 @@ def example_report() -> RunReport:
         data=data(),
         lengths=lengths(),
         training=training(),
+        side_effects=side_effects(),
         candidates=candidates(e),
         evaluation=e,
         looks=(Look(when="2026-03-02T14:07:31Z", run=7),),

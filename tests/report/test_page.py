@@ -15,7 +15,7 @@ from luthier.report.model import RunReport
 
 SECTIONS = [
     "verdict", "objective", "bars", "results", "classes", "errors", "samples", "data",
-    "lengths", "training", "cost", "lineage", "reproduce", "limits",
+    "lengths", "training", "side-effects", "cost", "lineage", "reproduce", "limits",
 ]  # fmt: skip
 
 
@@ -126,6 +126,17 @@ def test_what_was_not_measured_is_said(rich_page: str, minimal_page: str) -> Non
     assert "Bias towards groups of people was not measured" in minimal_page
     assert "Bias towards groups of people was not measured" in rich_page
     assert "None" not in text_of(tree.find(".//main"))
+
+
+def test_side_effects_and_answers_during_training_are_shown(rich_page: str, minimal_page: str) -> None:
+    tree = html.fromstring(rich_page)
+    effects = text_of(tree.get_element_by_id("side-effects"))
+    for said in ("The model has forgotten part", "+0.157", "What do bees <i>make</i>?", "20 canaries seen 5 times", "100 planted rows"):
+        assert said in effects, said
+    training = text_of(tree.get_element_by_id("training"))
+    for said in ("The rows have taught what they can", "train.epochs: 0.9", "0: I do not know", "60: card_linking", "<b>It</b> never came"):
+        assert said in training, said
+    assert "Forgetting and memorisation: not measured" in text_of(html.fromstring(minimal_page).get_element_by_id("side-effects"))
 
 
 def test_several_looks_are_pointed_out(minimal_page: str, rich_page: str) -> None:

@@ -49,6 +49,12 @@ def test_what_was_not_measured_is_said(minimal: RunReport) -> None:
         assert said in text
 
 
+def test_forgetting_and_memorisation_are_said(rich: RunReport) -> None:
+    text = flat(printed(rich))
+    for said in ("The model has forgotten part of what the base knew", "The model remembers rows", "The rows have taught what they can"):
+        assert said in text
+
+
 def test_names_are_not_markup(rich: RunReport) -> None:
     first = rich.candidates[0].model_copy(update={"name": "[red]x[/red] [/]"})
     assert "[red]x[/red] [/]" in printed(rich.model_copy(update={"candidates": (first,)}))

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from luthier.cli.documents import DataCleanDocument, DataDiffDocument, DataWhyDocument
 from luthier.cli.tables import console, print_table
+from luthier.core.ledger import FATES
 from luthier.core.records import to_json
 from luthier.pipeline.data_story import Story
 from luthier.stages.data.clean_file import FileCleaning
@@ -30,7 +31,7 @@ CONTEXT = 40
 _WORDS = re.compile(r"\w+|\s|[^\w\s]")
 _MOST_WORDS = 2000
 _SHOWN_AS = {" ": "·", "\n": "↵", "\t": "⇥", "\r": "␍"}
-STYLES = {"kept": "green", "changed": "cyan", "set_aside": "yellow", "dropped": "red"}
+STYLES = {"kept": "green", "changed": "cyan", "set_aside": "yellow", "dropped": "red", "planted": "magenta"}
 
 
 def inline_diff(before: str, after: str, colour: bool) -> Text:
@@ -87,7 +88,7 @@ def print_cleaning(done: FileCleaning, out: Path | None, rows: int) -> DataClean
             Text(f"and {more:,} more changes and rows taken away; -n lists more of them, --json up to {MOST:,} of each"), soft_wrap=True
         )
     total = max(1, done.rows)
-    table = [(fate.replace("_", " "), f"{done.fates[fate]:,}", f"{100 * done.fates[fate] / total:.1f} %") for fate in STYLES]
+    table = [(fate.replace("_", " "), f"{done.fates[fate]:,}", f"{100 * done.fates[fate] / total:.1f} %") for fate in FATES]
     print_table(f"{done.name}: {done.rows:,} rows", ("fate", "rows", "share"), table)
     counted = [("repaired by", done.repairs), ("taken away by", done.checks), ("found by", done.findings.counts - done.checks)]
     listed = [(what, name, f"{n:,}") for what, counts in counted for name, n in counts.most_common()]

@@ -134,6 +134,13 @@ class Predictions(Artifact):
     seconds: float = 0.0
 
 
+class Effects(Artifact):
+    """What training did besides the task, in a word each (`side_effects.json` has the figures)."""
+
+    forgetting: str
+    memorisation: str
+
+
 class Verdict(Artifact):
     """The paired comparison on sealed rows: DESIGN section 6."""
 

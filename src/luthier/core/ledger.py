@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from luthier.core.errors import CorruptArtifact
 from luthier.core.files import writing
 
-Fate = Literal["kept", "changed", "set_aside", "dropped"]
-FATES: tuple[Fate, ...] = get_args(Fate)
+Fate = Literal["kept", "changed", "set_aside", "dropped", "planted"]
+FATES: tuple[Fate, ...] = ("kept", "changed", "set_aside", "dropped")
+"""How a row of the data can end. A planted row was never in it, and is counted nowhere."""
 GONE: frozenset[Fate] = frozenset({"set_aside", "dropped"})
 
 
@@ -84,6 +85,6 @@ def final_fate(story: Sequence[LedgerEntry]) -> Fate:
 
 
 def count_fates(entries: Iterable[LedgerEntry]) -> dict[str, int]:
-    """Rows by final fate; every fate is named, so the counts add up to the number of rows."""
-    counts = Counter(final_fate(story) for story in stories(entries).values())
+    """Rows by final fate; every fate is named, so the counts add up to the number of rows, planted ones left out."""
+    counts = Counter(final_fate(story) for story in stories(entries).values() if story[0].fate != "planted")
     return {fate: counts.get(fate, 0) for fate in FATES}

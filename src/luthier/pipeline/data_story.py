@@ -19,7 +19,7 @@ from luthier.core.record import verify
 from luthier.pipeline.data_versions import folder_of_key, read_json_lines
 from luthier.pipeline.workspace import Workspace
 
-ROLES = ("rows", "clean", "split", "prepared", "baseline", "tuned")
+ROLES = ("rows", "clean", "split", "prepared", "planted", "baseline", "tuned")
 MOST = 20
 _PLACE = re.compile(r"(?P<file>.+?)(?::| (?:line|row) )(?P<number>\d+)")
 _LEAST_PREFIX = 6
@@ -55,7 +55,7 @@ def folders_of(workspace: Workspace, run: str | None) -> dict[str, Path]:
 
 def stories_of(folders: dict[str, Path], row: str) -> list[Story]:
     """The stories of the rows that `row` names: a key, an id (or its beginning), or a place (`rows.csv:7`). Raises UserError for none."""
-    ledger = next(folders[r] / "ledger.jsonl" for r in ("prepared", "split", "clean", "rows") if r in folders)
+    ledger = next(folders[r] / "ledger.jsonl" for r in ("planted", "prepared", "split", "clean", "rows") if r in folders)
     entries = list(read_ledger(ledger))
     by_source: dict[str, list[LedgerEntry]] = {}
     for entry in entries:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from luthier.core.artifacts import BaseModel, Checkpoint, Dataset, Predictions, Prepared, Prompting, Verdict
+from luthier.core.artifacts import BaseModel, Checkpoint, Dataset, Effects, Predictions, Prepared, Prompting, Verdict
+from luthier.core.config import flat
 from luthier.core.keys import SourceFile, digest
 from luthier.core.stage import Stage
 from luthier.parts.bars import OPPONENT
@@ -21,12 +22,15 @@ from luthier.stages.choose.base import Base
 from luthier.stages.data.clean import Clean
 from luthier.stages.data.cleaning import CleanPlan
 from luthier.stages.data.ingest import DataFile, Ingest
+from luthier.stages.data.plant import Plant
 from luthier.stages.data.prepare import Prepare
 from luthier.stages.data.split import Split
 from luthier.stages.evaluate.bars import JudgeBars, MetricBar
 from luthier.stages.evaluate.evaluate import Evaluate
 from luthier.stages.evaluate.judge import Judge
+from luthier.stages.evaluate.probe import GENERAL
 from luthier.stages.evaluate.prompting import AskAs, ChoosePrompting
+from luthier.stages.evaluate.side_effects import MeasureEffects
 from luthier.stages.train.train import Train
 
 
@@ -39,15 +43,17 @@ class Graph:
     clean: Stage[Dataset] | None
     split: Stage[Dataset]
     prepared: Stage[Prepared]
+    planted: Stage[Prepared] | None
     prompting: Stage[Prompting]
     train: Stage[Checkpoint]
     baseline: Stage[Predictions]
     tuned: Stage[Predictions]
+    side_effects: Stage[Effects] | None
     verdict: Stage[Verdict]
     bars: JudgeBars | None = None
 
     def roles(self) -> dict[str, Stage[Any]]:
-        """Every stage by role; cleaning and bars only where the project asks for them."""
+        """Every stage by role; cleaning, planting, side effects and bars only where the project asks for them."""
         return {f.name: stage for f in fields(self) if (stage := getattr(self, f.name)) is not None}
 
     def sealed(self) -> tuple[Stage[Any], ...]:
@@ -74,12 +80,24 @@ def wire(project: Project, root: Path, located: Sequence[Located] | None = None)
     split = Split(dataset=clean or rows, plan=project.split, against=against)
     prepared = Prepare(base=base, dataset=split, plan=project.prepare)
     prompting = ChoosePrompting(base=base, dataset=split, ways=project.evaluate.baselines, metric=metric, decoding=decoding)
-    train = Train(base=base, dataset=split, prepared=prepared, recipe=project.train, decoding=decoding, metric=metric)
+    planted = Plant(prepared=prepared, plan=project.watch.plan()) if project.watch.canaries else None
+    train = Train(base=base, dataset=split, prepared=planted or prepared, recipe=project.train, decoding=decoding, metric=metric)
     baseline = Evaluate(model=base, dataset=split, split="test", metric=metric, others=others, decoding=decoding, prompting=prompting)
     tuned = Evaluate(model=train, dataset=split, split="test", metric=metric, others=others, decoding=decoding)
     verdict = Judge(tuned=tuned, baseline=baseline, metric=metric, alpha=project.evaluate.alpha)
+    effects = side_effects(project, root, (base, train, planted or prepared)) if project.watch.side_effects else None
     bars = _bars(project, tuned, baseline)
-    return Graph(base, rows, clean, split, prepared, prompting, train, baseline, tuned, verdict, bars)
+    return Graph(base, rows, clean, split, prepared, planted, prompting, train, baseline, tuned, effects, verdict, bars)
+
+
+def side_effects(project: Project, root: Path, of: tuple[Stage[BaseModel], Stage[Checkpoint], Stage[Prepared]]) -> MeasureEffects:
+    """Forgetting and memorisation of a training; `of`: its base, itself, and the rows that it was trained on."""
+    watch, (base, tuned, prepared) = project.watch, of
+    probe = SourceFile(path=str(GENERAL if watch.probe is None else root / watch.probe))
+    settings = flat(project.train.model_dump(mode="json"))
+    return MeasureEffects(
+        base=base, tuned=tuned, prepared=prepared, probe=probe, margin=watch.margin, rows=watch.membership_rows, settings=settings
+    )
 
 
 def _bars(project: Project, tuned: Evaluate, opponent: Evaluate) -> JudgeBars | None:

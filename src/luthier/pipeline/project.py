@@ -28,6 +28,7 @@ from luthier.parts.tasks import Task, default_prompt, defaults_of, own_name
 from luthier.parts.trackers.loading import TrackerConfig
 from luthier.stages.choose.bench import BenchPlan
 from luthier.stages.data.cleaning import CleanPlan
+from luthier.stages.data.plant import CanaryPlan
 from luthier.stages.data.prepare import PreparePlan
 from luthier.stages.data.split import SplitPlan
 from luthier.stages.train.recipe import Recipe
@@ -152,6 +153,30 @@ class EvaluateSection(Config):
         return self
 
 
+class WatchSection(Config):
+    """What is measured of a training besides its task: forgetting on a probe, memorisation, canaries."""
+
+    side_effects: bool = Field(default=True, description="measure forgetting and memorisation after training")
+    probe: str | None = Field(default=None, description="a JSONL file of prompts and answers; the shipped general one when not given")
+    margin: float = Field(default=0.05, ge=0, description="nats a token on the probe up to which nothing is called forgotten")
+    membership_rows: int = Field(default=200, ge=2, description="most training rows, and most unseen rows, whose losses are compared")
+    canaries: int = Field(default=0, ge=0, le=1000, description="random secrets planted among the training rows, for each of the repeats")
+    canary_repeats: tuple[int, ...] = Field(default=(1,), min_length=1, description="how often a canary stands in the rows")
+    references: int = Field(default=255, ge=15, le=10_000, description="unseen secrets among which each canary is ranked")
+
+    @model_validator(mode="after")
+    def _measured(self) -> WatchSection:
+        if self.canaries and not self.side_effects:
+            raise ValueError("canaries are planted to be measured: side_effects must be true")
+        if min(self.canary_repeats) < 1 or len(set(self.canary_repeats)) < len(self.canary_repeats):
+            raise ValueError(f"canary_repeats must be different numbers from 1, got {list(self.canary_repeats)}")
+        return self
+
+    def plan(self) -> CanaryPlan:
+        """What is planted."""
+        return CanaryPlan(count=self.canaries, repeats=self.canary_repeats, references=self.references)
+
+
 class Project(Config):
     """The whole of luthier.yaml."""
 
@@ -163,6 +188,7 @@ class Project(Config):
     prepare: PreparePlan = PreparePlan()
     train: Recipe = Recipe()
     evaluate: EvaluateSection = EvaluateSection()
+    watch: WatchSection = WatchSection()
     bench: BenchPlan = BenchPlan()
     execution: Execution = Execution()
     track: tuple[TrackerConfig, ...] = Field(default=(), description="where a run's numbers go besides its own folder; no part of any key")
@@ -276,6 +302,8 @@ def load_project(path: Path, overrides: tuple[str, ...] = ()) -> Project:
         if given is not None and not (path.parent / given).exists():
             raise UserError("the data file must exist", given, f"data.files.{i}.path, looked for in {path.parent.resolve()}")
     refuse_conflicts(project)
+    if project.watch.probe is not None and not (path.parent / project.watch.probe).is_file():
+        raise UserError("the probe must exist", project.watch.probe, f"watch.probe, looked for in {path.parent.resolve()}")
     for i, named in enumerate(project.data.against):
         if not (path.parent / named.path).exists():
             raise UserError("the test set must exist", named.path, f"data.against.{i}.path, looked for in {path.parent.resolve()}")

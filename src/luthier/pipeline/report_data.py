@@ -46,6 +46,7 @@ from luthier.report.sections import (
     StageCost,
     Training,
 )
+from luthier.report.side_effects import SideEffects
 from luthier.stages.data.clean import STEP as CLEAN
 from luthier.stages.data.ingest import display_names
 
@@ -58,6 +59,7 @@ def assemble(workspace: Workspace, number: int, folder: Path, built: Artifacts) 
     verdict = built["verdict"].result.model_dump(mode="json")
     looked = looks_at(workspace)
     looks = len(looked)
+    effects = _side_effects(built)
     return RunReport(
         verdict=Verdict.model_validate({**verdict, "looks": looks}),
         run=_run(workspace, number, records),
@@ -66,6 +68,7 @@ def assemble(workspace: Workspace, number: int, folder: Path, built: Artifacts) 
         data=_data(workspace, built),
         lengths=_lengths(workspace, built),
         training=_training(workspace, built, records),
+        side_effects=effects,
         candidates=candidates_of(built),
         evaluation=evaluation_of(workspace, built),
         looks=looked,
@@ -73,7 +76,7 @@ def assemble(workspace: Workspace, number: int, folder: Path, built: Artifacts) 
         cost=_cost(built, records),
         lineage=_lineage(built, records),
         machine=_machine(records["verdict"]),
-        limits=_limits(built["base"].result.kind, looks),
+        limits=_limits(built["base"].result.kind, looks, effects),
     )
 
 
@@ -211,7 +214,7 @@ def _training(workspace: Workspace, built: Artifacts, records: dict[str, Any]) -
     spent = [p.value for p in points if p.name == "seconds_per_step" and p.value]
     unique = [p.value for p in points if p.name == "unique_tokens" and p.value]
     curves = tuple(p for p in points if p.name not in ("seconds_per_step", "unique_tokens"))
-    per_epoch = workspace.project.train.steps_per_epoch(built["prepared"].result.counts["train"])
+    per_epoch = workspace.project.train.steps_per_epoch(built.get("planted", built["prepared"]).result.counts["train"])
     diagnosis = diagnose(curves, config, per_epoch)
     return Training(
         curves=curves,
@@ -228,6 +231,12 @@ def _training(workspace: Workspace, built: Artifacts, records: dict[str, Any]) -
         peak_memory_mb=records["train"]["cost"]["peak_memory_mb"],
         energy_wh=records["train"]["cost"]["energy_wh_estimate"],
     )
+
+
+def _side_effects(built: Artifacts) -> SideEffects | None:
+    if "side_effects" not in built:
+        return None
+    return SideEffects.model_validate_json((built["side_effects"].path / "side_effects.json").read_bytes())
 
 
 def samples_of(path: Path) -> tuple[Sample, ...]:
@@ -287,7 +296,7 @@ def _machine(record: dict[str, Any]) -> Machine:
     )
 
 
-def _limits(kind: str, looks: int) -> tuple[str, ...]:
+def _limits(kind: str, looks: int, effects: SideEffects | None) -> tuple[str, ...]:
     out = [
         "Measured on rows like the ones given; other inputs were not tried.",
         "Bias, toxicity and robustness were not measured.",
@@ -297,6 +306,10 @@ def _limits(kind: str, looks: int) -> tuple[str, ...]:
         out.append(
             "An encoder cannot be prompted: the opponent is the best, on validation rows, of a constant answer and linear models "
             "(logistic or ridge regression) on the embeddings of the frozen encoder."
+        )
+    if effects is not None and effects.planted_rows:
+        out.append(
+            f"{effects.planted_rows} rows with made-up secrets (canaries) were planted among the training rows: do not release the model."
         )
     if looks > 1:
         out.append(f"The sealed rows have been looked at {looks} times; each look makes a chance gain more likely.")

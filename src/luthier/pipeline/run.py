@@ -150,6 +150,8 @@ def resolved_yaml(workspace: Workspace, folder: Path) -> str:
         elif moved:
             entry["source"] = given.source.at(moved).model_dump(mode="json")
     body["base"] = _placed(workspace.root, body["base"], folder)
+    if project_probe := workspace.project.watch.probe:
+        body["watch"]["probe"] = os.path.relpath(workspace.root / project_probe, folder)
     bench = body["bench"]
     bench["bases"] = [_placed(workspace.root, name, folder) for name in bench["bases"]]
     bench["encoder"] = _placed(workspace.root, bench["encoder"], folder)
@@ -221,7 +223,7 @@ def _write_folder(workspace: Workspace, number: int, folder: Path, built: dict[s
         "baseline_predictions.jsonl": built["baseline"].path / "predictions.jsonl",
         "metrics.jsonl": built["train"].path / "metrics.jsonl",
         "samples.jsonl": built["train"].path / "samples.jsonl",
-        "ledger.jsonl": built["prepared"].path / "ledger.jsonl",
+        "ledger.jsonl": built.get("planted", built["prepared"]).path / "ledger.jsonl",
     }
     for name, source in copies.items():
         if name != "samples.jsonl" or source.exists():  # a run may keep no samples

@@ -187,9 +187,19 @@ def _training(report: RunReport) -> str:
         "",
         safe(" ".join([t.diagnosis.text, *(x.text for x in t.further)])) if t.diagnosis else "Over- and underfitting: not measured.",
     ]
+    lines += ["", _side_effects(report)]
     if settings:
         lines += ["", table(("setting", "value"), [[code(k), safe(numbers.setting(x))] for k, x in settings.items()])]
     return "\n".join(lines)
+
+
+def _side_effects(report: RunReport) -> str:
+    """Forgetting and memorisation, each with its figures or as not measured."""
+    effects = report.side_effects
+    if effects is None:
+        return "Forgetting and memorisation: not measured."
+    forgot = safe(effects.forgetting.text) if effects.forgetting else "Forgetting: not measured, the model writes no text."
+    return f"{forgot}\n\n{safe(effects.memorisation.text)}"
 
 
 def _results(report: RunReport) -> str:

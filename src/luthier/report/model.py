@@ -28,6 +28,7 @@ from luthier.report.sections import (
     Training,
     Unit,
 )
+from luthier.report.side_effects import SideEffects
 
 Decision = Literal["better", "not proven", "worse"]
 
@@ -169,6 +170,7 @@ class RunReport(Part):
     data: Data = Data()
     lengths: Lengths | None = None
     training: Training | None = None
+    side_effects: SideEffects | None = None
     candidates: tuple[Candidate, ...] = ()
     evaluation: Evaluation = Evaluation()
     looks: tuple[Look, ...] = Field(

@@ -42,6 +42,8 @@ def summary(report: RunReport) -> Group:
     parts += [Text(""), Text("Training: " + (diagnosis.text if diagnosis else numbers.NOT_MEASURED))]
     parts += [Text(f"  {r.setting}: {r.advice}") for r in (diagnosis.remedies if diagnosis else ())]
     parts += [Text("Training: " + x.text) for x in (report.training.further if report.training else ())]
+    effects = report.side_effects
+    parts += [Text(x.text) for x in ((effects.forgetting, effects.memorisation) if effects else ()) if x is not None]
     took = numbers.seconds(report.cost.total_seconds if report.cost else None)
     memory = numbers.megabytes(report.cost.peak_memory_mb if report.cost else None)
     parts.append(Text(f"Time: {took}   Memory: {memory}"))

@@ -13,9 +13,10 @@ from luthier.core.artifacts import BaseModel, Checkpoint, ClassicalModel
 from luthier.core.errors import CorruptArtifact, MachineError
 from luthier.core.execution import Execution
 from luthier.core.stage import Built
+from luthier.engine.contract import Engine
 from luthier.engine.decoding import Decoding
 from luthier.engine.predictor import Answerer
-from luthier.engine.text.load import load_renderer
+from luthier.engine.text.load import AnyRenderer, load_renderer
 
 
 def load_predictor(model: Built[Any], execution: Execution, decoding: Decoding, choices: tuple[str, ...]) -> Answerer:
@@ -25,8 +26,17 @@ def load_predictor(model: Built[Any], execution: Execution, decoding: Decoding, 
         from luthier.stages.evaluate.classical_predictor import load_classical
 
         return load_classical(model, execution)
-    from luthier.engine.loading import load_for, predictor_for, renderer_for
+    from luthier.engine.loading import predictor_for
 
+    engine, renderer = load_model(model, execution)
+    return predictor_for(engine, renderer, decoding, choices)
+
+
+def load_model(model: Built[Any], execution: Execution) -> tuple[Engine, AnyRenderer]:
+    """Engine and renderer of a finished BaseModel or Checkpoint artifact. Raises MachineError or CorruptArtifact."""
+    from luthier.engine.loading import load_for, renderer_for
+
+    result = model.result
     folder = Path(result.base_folder if isinstance(result, Checkpoint) else result.folder)
     if not folder.is_dir():
         raise MachineError(f"the base model's folder {folder} is gone: put it back there; `luthier models pull` fills the cache")
@@ -36,13 +46,11 @@ def load_predictor(model: Built[Any], execution: Execution, decoding: Decoding, 
             raise CorruptArtifact(
                 f"{model.path}: the renderer's hash is {renderer.hash[:12]}, the checkpoint was trained with {result.renderer_hash[:12]}"
             )
-        engine = load_for(renderer, Path(result.base_folder), model.path / "adapter", execution, seed=0)
-    elif isinstance(result, BaseModel):
-        renderer = renderer_for(result)
-        engine = load_for(renderer, Path(result.folder), None, execution, seed=0)
-    else:
+        return load_for(renderer, Path(result.base_folder), model.path / "adapter", execution, seed=0), renderer
+    if not isinstance(result, BaseModel):
         raise TypeError(f"a base model or a checkpoint is wanted, got {type(result).__name__}")
-    return predictor_for(engine, renderer, decoding, choices)
+    renderer = renderer_for(result)
+    return load_for(renderer, Path(result.folder), None, execution, seed=0), renderer
 
 
 def model_name(model: Built[Any]) -> str:

@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from luthier.core.artifacts import Dataset, Prepared
+from luthier.core.canaries import PLANTED
 from luthier.core.errors import UserError, did_you_mean
 from luthier.core.records import Example
 from luthier.core.rows import read_split
@@ -57,11 +58,14 @@ def training_rows(recipe: Recipe, prepared: Built[Prepared], dataset: Built[Data
 
 
 def weighted(rows: Rows, examples: Sequence[Example], weights: Mapping[str, float]) -> Rows:
-    """`rows` with every target multiplied by the weight of its row's label (`<key>#2` is a piece of row `<key>`)."""
+    """`rows` with every target multiplied by the weight of its row's label (`<key>#2` is a piece of row `<key>`).
+
+    A planted row has no label and counts once.
+    """
     if not weights:
         return rows
     of_key = {e.key: weights[e.label] for e in examples if e.label is not None}
-    factors = [np.float32(of_key[key.partition("#")[0]]) for key in rows.keys]
+    factors = [np.float32(1.0 if key.startswith(PLANTED) else of_key[key.partition("#")[0]]) for key in rows.keys]
     scaled = tuple(replace(s, weights=s.weights * f) for s, f in zip(rows.sequences, factors, strict=True))
     return replace(rows, sequences=scaled)
 

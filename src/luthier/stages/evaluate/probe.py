@@ -1,0 +1,56 @@
+"""The general probe: short questions with answers that have nothing to do with the task, in a JSONL file.
+
+One decision: the shipped probe is written for Luthier and simple on purpose; what a small base gets right is what can be
+forgotten. A probe of one's own has the same two fields, and nothing in it is guessed or left out.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from luthier.core.errors import UserError
+from luthier.core.records import Example, Message, Source
+
+GENERAL = Path(__file__).parent / "probe.jsonl"
+LEAST = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One row of a probe."""
+
+    prompt: str
+    answer: str
+
+    def example(self) -> Example:
+        """As a conversation of two turns."""
+        return Example((Message("user", self.prompt), Message("assistant", self.answer)), Source("probe", self.prompt[:40]))
+
+
+def read_probe(path: Path) -> tuple[Question, ...]:
+    """The rows of a probe. Raises UserError for a line that is no object with `prompt` and `answer`, or for fewer than 10 rows."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as err:
+        raise UserError("the probe must be a UTF-8 text file", str(err), "watch.probe") from None
+    rows = [_question(line, f"{path} line {n}") for n, line in enumerate(lines, 1) if line.strip()]
+    if len(rows) < LEAST:
+        raise UserError(
+            f"a probe needs at least {LEAST} rows", len(rows), f"watch.probe, {path}", "a hundred show a change of a few per cent"
+        )
+    return tuple(rows)
+
+
+def _question(line: str, where: str) -> Question:
+    must = 'each line must be like {"prompt": "What is 2 plus 2?", "answer": "4."}'
+    try:
+        body = json.loads(line)
+    except ValueError as err:
+        raise UserError(must, str(err), where) from None
+    if not isinstance(body, dict) or set(body) != {"prompt", "answer"}:
+        raise UserError(must, f"fields {', '.join(body)}" if isinstance(body, dict) else line[:60], where)
+    if not all(isinstance(v, str) and v.strip() for v in body.values()):
+        raise UserError(must, "a prompt or an answer that is empty or no text", where)
+    return Question(body["prompt"], body["answer"])

@@ -77,16 +77,24 @@ def test_a_second_run_is_all_cached_and_the_same_run(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "rebuilt"),
     [
-        ("train.seed=14", ["train", "evaluate", "judge"]),
+        ("train.seed=14", ["train", "evaluate", "measureeffects", "judge"]),
         ("evaluate.alpha=0.01", ["judge"]),
         ("evaluate.baselines=[{name: zero-shot}]", ["chooseprompting", "evaluate", "judge"]),
-        ("prepare.max_length=200", ["prepare", "train", "evaluate", "judge"]),
-        ("split.seed=4", ["split", "prepare", "chooseprompting", "train", "evaluate", "evaluate", "judge"]),
+        ("prepare.max_length=200", ["prepare", "train", "evaluate", "measureeffects", "judge"]),
+        ("split.seed=4", ["split", "prepare", "chooseprompting", "train", "evaluate", "evaluate", "measureeffects", "judge"]),
     ],
 )
 def test_one_changed_setting_rebuilds_only_what_is_above_it(copy: Path, override: str, rebuilt: list[str]) -> None:
     outcome, built = go(copy, override)
     assert (outcome.number, built) == (2, rebuilt)
+
+
+def test_side_effects_are_measured_again_without_training_and_without_a_look(copy: Path) -> None:
+    outcome, built = go(copy, "watch.margin=0.5")
+    assert (outcome.number, outcome.report.verdict.looks, built) == (1, 1, ["measureeffects"])
+    assert outcome.report.side_effects is not None
+    assert outcome.report.side_effects.forgetting is not None
+    assert outcome.report.side_effects.forgetting.margin == 0.5
 
 
 @pytest.mark.parametrize("override", ["name=other", "objective.goal=Other words.", "objective.affected=[everybody]"])

@@ -34,6 +34,7 @@ from luthier.report.sections import (
     Remedy,
     Sample,
     SampleAnswer,
+    ShiftRow,
     SourceFile,
     Split,
     SplitCount,
@@ -260,6 +261,22 @@ def bars(e: Evaluation) -> tuple[BarRow, ...]:
     )
 
 
+def robustness(e: Evaluation) -> tuple[ShiftRow, ...]:
+    """One set of other rows, a perturbation that keeps the answer, and one that may change it."""
+    tuned = e.metrics[0].tuned
+    assert tuned is not None
+    lost = Estimate(value=-0.08, low=-0.14, high=-0.02, n=240)
+    moved = Estimate(value=0.12, low=0.08, high=0.17, n=231)
+    return (
+        ShiftRow(name="forum", kind="out of domain", model="tuned", before=tuned.value, after=wilson(162, 200), change=lost),
+        ShiftRow(
+            name="typos", kind="perturbation", model="tuned", before=tuned.value, after=wilson(190, 231), change=lost,
+            answers_changed=moved, num_left_out=9,
+        ),
+        ShiftRow(name="negation", kind="perturbation", model="tuned", before=tuned.value, after=wilson(180, 231), answers_changed=moved),
+    )  # fmt: skip
+
+
 def lineage() -> tuple[LineageStep, ...]:
     """The artifacts of the run, inputs first."""
     rows, split, prepared, chosen, trained = "a91c5e0b77d2", "0d4e8f10c3aa", "5b7712ef9c04", "77aa01c9d5e3", "e60f2a3391bd"
@@ -405,6 +422,7 @@ def example_report() -> RunReport:
         evaluation=e,
         looks=(Look(when="2026-03-02T14:07:31Z", run=7),),
         bars=bars(e),
+        robustness=robustness(e),
         cost=Cost(
             stages=tuple(StageCost(stage=s.stage, seconds=s.seconds or 0.0, cached=s.cached) for s in steps),
             total_seconds=274.0,

@@ -14,7 +14,7 @@ from luthier.report import numbers, page
 from luthier.report.model import RunReport
 
 SECTIONS = [
-    "verdict", "objective", "bars", "results", "classes", "errors", "samples", "data",
+    "verdict", "objective", "bars", "results", "robustness", "classes", "errors", "samples", "data",
     "lengths", "training", "side-effects", "cost", "lineage", "reproduce", "limits",
 ]  # fmt: skip
 
@@ -107,7 +107,7 @@ def test_hostile_names_everywhere(rich: RunReport) -> None:
 
 def test_every_metric_has_its_interval(rich_page: str) -> None:
     tree = html.fromstring(rich_page)
-    for section in ("results", "classes"):
+    for section in ("results", "robustness", "classes"):
         for cell in tree.xpath(f"//section[@id='{section}']//td[contains(@class,'num')]"):
             said = text_of(cell)
             if "%" in said or "." in said:
@@ -120,7 +120,7 @@ def test_intervals_name_their_method(rich_page: str) -> None:
 
 def test_what_was_not_measured_is_said(rich_page: str, minimal_page: str) -> None:
     tree = html.fromstring(minimal_page)
-    for section in ("results", "classes", "errors", "samples", "data", "lengths", "training", "cost", "lineage", "reproduce"):
+    for section in ("results", "robustness", "classes", "errors", "samples", "data", "lengths", "training", "cost", "lineage", "reproduce"):
         said = text_of(tree.get_element_by_id(section))
         assert re.search(r"not measured|not recorded|were kept|were recorded", said), section
     assert "Bias towards groups of people was not measured" in minimal_page

@@ -179,3 +179,37 @@ class Bars(Artifact):
     """Every bar of the objective on the sealed rows, in the order of the project file."""
 
     bars: tuple[BarOutcome, ...]
+
+
+class Shift(pydantic.BaseModel):
+    """One model on rows of another kind, or on sealed rows that were changed. before: on the sealed rows that it is compared with.
+
+    change: after less before, turned so that below 0 is a loss; None where the right answer may have changed too. answers_changed: the
+    share of changed rows with another answer. num_left_out: sealed rows that the perturbation could not change.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    kind: Literal["out of domain", "perturbation"]
+    model: Literal["tuned", "baseline"]
+    metric: str
+    before: float
+    after: float
+    after_low: float
+    after_high: float
+    num_rows: int
+    change: float | None = None
+    change_low: float | None = None
+    change_high: float | None = None
+    method: str = ""
+    answers_changed: float | None = None
+    answers_changed_low: float | None = None
+    answers_changed_high: float | None = None
+    num_left_out: int = 0
+
+
+class Robustness(Artifact):
+    """The deciding metric on rows of another kind and on changed rows."""
+
+    shifts: tuple[Shift, ...]

@@ -17,6 +17,7 @@ from luthier.core.keys import SourceFile, digest
 from luthier.core.stage import Stage
 from luthier.parts.bars import OPPONENT
 from luthier.pipeline.project import Project
+from luthier.pipeline.robustness import NOTHING, Beside, beside
 from luthier.pipeline.sources import Located, locate
 from luthier.stages.choose.base import Base
 from luthier.stages.data.clean import Clean
@@ -51,25 +52,32 @@ class Graph:
     side_effects: Stage[Effects] | None
     verdict: Stage[Verdict]
     bars: JudgeBars | None = None
+    beside: Beside = NOTHING
 
     def roles(self) -> dict[str, Stage[Any]]:
-        """Every stage by role; cleaning, planting, side effects and bars only where the project asks for them."""
-        return {f.name: stage for f in fields(self) if (stage := getattr(self, f.name)) is not None}
+        """Every stage by role; cleaning, planting, side effects, bars, other and changed rows only where the project asks for them."""
+        own = {f.name: stage for f in fields(self) if isinstance(stage := getattr(self, f.name), Stage)}
+        at = list(own).index("split") + 1
+        before, after = dict(list(own.items())[:at]), dict(list(own.items())[at:])
+        judged = {"robustness": self.beside.judge} if self.beside.judge else {}
+        return {**before, **self.beside.sets, **after, **self.beside.evaluations, **judged}
 
     def sealed(self) -> tuple[Stage[Any], ...]:
         """The evaluations of sealed rows whose numbers a run shows."""
-        return (self.baseline, self.tuned, *(self.bars.baselines.values() if self.bars else ()))
+        return (self.baseline, self.tuned, *(self.bars.baselines.values() if self.bars else ()), *self.beside.changed)
 
     def run_key(self) -> str:
         """The key of the run as a whole: the verdict's, and with it that of everything else that the project asks of the tuned model."""
-        return self.verdict.key() if self.bars is None else digest([self.verdict.key(), self.bars.key()])
+        more = [stage.key() for stage in (self.side_effects, self.bars, self.beside.judge) if stage is not None]
+        return digest([self.verdict.key(), *more]) if more else self.verdict.key()
 
 
-def wire(project: Project, root: Path, located: Sequence[Located] | None = None) -> Graph:
+def wire(project: Project, root: Path, located: Sequence[Located] | None = None, home: Path | None = None) -> Graph:
     """The graph of `project`; `root` is the folder of the project file, against which its paths are read.
 
-    located: the data files, sources brought here; they are looked for, and brought below `.luthier` in `root`, when not given.
+    located: the data files, sources brought here; they are looked for, and brought below `home` (`.luthier` in `root`), when not given.
     """
+    home = home or root / ".luthier"
     metric, others, decoding = project.objective.primary(), project.objective.others(), project.decoding()
     base = Base(name=base_name(project.base, root))
     rows = ingest(project, root, located)
@@ -87,7 +95,8 @@ def wire(project: Project, root: Path, located: Sequence[Located] | None = None)
     verdict = Judge(tuned=tuned, baseline=baseline, metric=metric, alpha=project.evaluate.alpha)
     effects = side_effects(project, root, (base, train, planted or prepared)) if project.watch.side_effects else None
     bars = _bars(project, tuned, baseline)
-    return Graph(base, rows, clean, split, prepared, planted, prompting, train, baseline, tuned, effects, verdict, bars)
+    aside = beside(project, (root, home), tuned, baseline)
+    return Graph(base, rows, clean, split, prepared, planted, prompting, train, baseline, tuned, effects, verdict, bars, aside)
 
 
 def side_effects(project: Project, root: Path, of: tuple[Stage[BaseModel], Stage[Checkpoint], Stage[Prepared]]) -> MeasureEffects:

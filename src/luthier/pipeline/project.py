@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from luthier.core.config import Config, apply_overrides, parse_config, read_yaml
 from luthier.core.errors import UserError
@@ -19,6 +19,7 @@ from luthier.engine.decoding import Decoding
 from luthier.parts.bars import Bar, check_bars, check_baselines
 from luthier.parts.legal.fit import Doubt, IntendedUse, Rights, doubts
 from luthier.parts.origins.loading import OriginConfig, long_form
+from luthier.parts.perturbations.loading import PerturbationConfig
 from luthier.parts.prompting import DEFAULT_WAYS, Prompting
 from luthier.parts.scorers import ScorerConfig, load
 from luthier.parts.scorers.loading import default_metric
@@ -34,6 +35,7 @@ from luthier.stages.data.split import SplitPlan
 from luthier.stages.train.recipe import Recipe
 
 DEFAULT_FILE = "luthier.yaml"
+SetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$")]
 METRIC_FILES = ("file", "database", "examples")
 """Settings of metrics that hold a file."""
 
@@ -73,8 +75,8 @@ class Objective(Config):
         return tuple(s for s in self.metrics if s != self.primary())
 
 
-class FileEntry(Rights):
-    """One data file, or a source that gives some, the split that its rows belong to (`any`: split by us), and the right to use it."""
+class Place(Config):
+    """Where rows are: a file beside the project file, or a source that gives some."""
 
     path: str | None = Field(
         default=None, description="a file beside the project file, an archive, or an address such as s3://bucket/rows.jsonl"
@@ -82,10 +84,9 @@ class FileEntry(Rights):
     source: OriginConfig | None = Field(
         default=None, description="a source that is no file here; `hub:`, `sql:`, `url:` and `archive:` are short"
     )
-    split: Literal["any", "train", "validation", "test"] = "any"
 
     @model_validator(mode="after")
-    def _one_place(self) -> FileEntry:
+    def _one_place(self) -> Place:
         if (self.path is None) == (self.source is None):
             raise ValueError("a path or a source must be given, and not both")
         return self
@@ -93,6 +94,19 @@ class FileEntry(Rights):
     def shown(self) -> str:
         """Where the rows come from, in a report."""
         return self.path if self.path is not None else self.source.shown()  # type: ignore[union-attr]
+
+
+class FileEntry(Rights, Place):
+    """One data file, or a source that gives some, the split that its rows belong to (`any`: split by us), and the right to use it."""
+
+    split: Literal["any", "train", "validation", "test"] = "any"
+
+
+class OtherSet(Place):
+    """Test rows of another kind than the sealed ones, asked in the same form and with the same labels."""
+
+    mapping: Mapping | None = Field(default=None, description="where its columns differ from the data's")
+    prompt: PromptTemplate | None = Field(default=None, description="where the placeholders of the data's prompt are columns that it lacks")
 
 
 class NamedTestSet(Config):
@@ -139,6 +153,12 @@ class EvaluateSection(Config):
     decoding: Decoding | None = None
     baselines: tuple[Prompting, ...] = DEFAULT_WAYS
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    out_of_domain: dict[SetName, Annotated[OtherSet, BeforeValidator(long_form)]] = Field(
+        default={}, description="test rows of other kinds by name, evaluated beside the sealed ones"
+    )
+    perturbations: tuple[PerturbationConfig, ...] = Field(
+        default=(), description="changes of the sealed rows' text under which the tuned model is evaluated again"
+    )
     look_reason: str = Field(
         default="", description="why the sealed rows are looked at again, where `--reason` does not say; kept with each look"
     )
@@ -150,6 +170,9 @@ class EvaluateSection(Config):
             raise ValueError("at least one baseline must be given: a verdict needs an opponent")
         if len(set(names)) < len(names):
             raise ValueError(f"baselines must have different names, got {', '.join(names)}")
+        changes = [p.name for p in self.perturbations]
+        if len(set(changes)) < len(changes):
+            raise ValueError(f"each perturbation must be listed once, got {', '.join(changes)}")
         return self
 
 
@@ -301,6 +324,11 @@ def load_project(path: Path, overrides: tuple[str, ...] = ()) -> Project:
         given = entry.path or getattr(entry.source, "path", None)
         if given is not None and not (path.parent / given).exists():
             raise UserError("the data file must exist", given, f"data.files.{i}.path, looked for in {path.parent.resolve()}")
+    for name, other in project.evaluate.out_of_domain.items():
+        given = other.path or getattr(other.source, "path", None)
+        if given is not None and not (path.parent / given).exists():
+            where = f"evaluate.out_of_domain.{name}, looked for in {path.parent.resolve()}"
+            raise UserError("the out-of-domain set must exist", given, where)
     refuse_conflicts(project)
     if project.watch.probe is not None and not (path.parent / project.watch.probe).is_file():
         raise UserError("the probe must exist", project.watch.probe, f"watch.probe, looked for in {path.parent.resolve()}")

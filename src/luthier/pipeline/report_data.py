@@ -23,7 +23,7 @@ from luthier.parts.legal.fit import Rights
 from luthier.parts.legal.licences import allows
 from luthier.pipeline.looks import looks_at
 from luthier.pipeline.project import FileEntry
-from luthier.pipeline.report_evaluation import bars_of, candidates_of, evaluation_of
+from luthier.pipeline.report_evaluation import bars_of, candidates_of, evaluation_of, robustness_of
 from luthier.pipeline.workspace import Workspace
 from luthier.report.diagnose import diagnose
 from luthier.report.further import further
@@ -73,10 +73,11 @@ def assemble(workspace: Workspace, number: int, folder: Path, built: Artifacts) 
         evaluation=evaluation_of(workspace, built),
         looks=looked,
         bars=bars_of(workspace, built),
+        robustness=robustness_of(workspace, built),
         cost=_cost(built, records),
         lineage=_lineage(built, records),
         machine=_machine(records["verdict"]),
-        limits=_limits(built["base"].result.kind, looks, effects),
+        limits=_limits(built["base"].result.kind, looks, effects, "robustness" in built),
     )
 
 
@@ -296,10 +297,11 @@ def _machine(record: dict[str, Any]) -> Machine:
     )
 
 
-def _limits(kind: str, looks: int, effects: SideEffects | None) -> tuple[str, ...]:
+def _limits(kind: str, looks: int, effects: SideEffects | None, robustness: bool) -> tuple[str, ...]:
+    tried = "other inputs were tried only as far as the section on robustness goes" if robustness else "other inputs were not tried"
     out = [
-        "Measured on rows like the ones given; other inputs were not tried.",
-        "Bias, toxicity and robustness were not measured.",
+        f"Measured on rows like the ones given; {tried}.",
+        "Bias and toxicity were not measured." if robustness else "Bias, toxicity and robustness were not measured.",
         "Energy is estimated from CPU time at 10 W a core, not measured.",
     ]
     if kind == "encoder":

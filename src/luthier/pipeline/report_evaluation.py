@@ -9,7 +9,7 @@ from luthier.core.stage import Built
 from luthier.parts.scorers.summary import ClassFigures
 from luthier.pipeline.workspace import Workspace
 from luthier.report.model import Answer, ClassRow, Evaluation, MetricRow, Pairs
-from luthier.report.sections import BarRow, Candidate, Confusion, Estimate, ReliabilityPoint
+from luthier.report.sections import BarRow, Candidate, Confusion, Estimate, ReliabilityPoint, ShiftRow
 from luthier.stages.evaluate.judge import compare, paired
 
 SHOWN = 12
@@ -48,6 +48,25 @@ def bars_of(workspace: Workspace, built: Artifacts) -> tuple[BarRow, ...]:
         )
         for b in built["bars"].result.bars
     )
+
+
+def robustness_of(workspace: Workspace, built: Artifacts) -> tuple[ShiftRow, ...]:
+    """Rows of other kinds and changed rows; none where the project names none."""
+    if "robustness" not in built:
+        return ()
+    level, out = 1 - workspace.project.evaluate.alpha, []
+    for s in built["robustness"].result.shifts:
+
+        def estimated(value: float | None, low: float | None, high: float | None, n: int = s.num_rows) -> Estimate | None:
+            return None if value is None or low is None or high is None else Estimate(value=value, low=low, high=high, n=n, level=level)
+
+        after = estimated(s.after, s.after_low, s.after_high)
+        assert after is not None
+        row = ShiftRow(name=s.name, kind=s.kind, model=s.model, before=s.before, after=after, num_left_out=s.num_left_out)
+        change = estimated(s.change, s.change_low, s.change_high)
+        moved = estimated(s.answers_changed, s.answers_changed_low, s.answers_changed_high)
+        out.append(row.model_copy(update={"change": change, "answers_changed": moved}))
+    return tuple(out)
 
 
 def evaluation_of(workspace: Workspace, built: Artifacts) -> Evaluation:

@@ -142,13 +142,17 @@ def folder_of(workspace: Workspace, number: int) -> Path:
 def resolved_yaml(workspace: Workspace, folder: Path) -> str:
     """The project with every default filled in, as YAML; its paths are read from `folder`, like those of any project file."""
     body = workspace.project.model_dump(mode="json")
-    for entry, given in zip(body["data"]["files"], workspace.project.data.files, strict=True):
+    others = workspace.project.evaluate.out_of_domain
+    written = [*body["data"]["files"], *(body["evaluate"]["out_of_domain"][name] for name in others)]
+    for entry, given in zip(written, (*workspace.project.data.files, *others.values()), strict=True):
         local = given.path if given.source is None else given.source.local(workspace.root)
         moved = os.path.relpath(workspace.root / local, folder) if local else ""
         if given.source is None:
             entry["path"] = moved
         elif moved:
             entry["source"] = given.source.at(moved).model_dump(mode="json")
+    for entry in body["data"]["against"]:
+        entry["path"] = os.path.relpath(workspace.root / entry["path"], folder)
     body["base"] = _placed(workspace.root, body["base"], folder)
     if project_probe := workspace.project.watch.probe:
         body["watch"]["probe"] = os.path.relpath(workspace.root / project_probe, folder)

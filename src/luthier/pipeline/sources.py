@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luthier.parts.origins.fetching import bring
-from luthier.pipeline.project import FileEntry, Project
+from luthier.pipeline.project import FileEntry, Place, Project
 
 FOLDER = "sources"
 
@@ -29,10 +29,16 @@ class Located:
 def locate(project: Project, root: Path, home: Path) -> Iterator[Located]:
     """Every data file in order; sources are brought below `home`. Raises what bringing them raises."""
     for entry in project.data.files:
-        if entry.source is None:
-            yield Located(entry.shown(), root / str(entry.path), entry)
-            continue
-        brought = bring(entry.source.placed(root), home / FOLDER)
-        for number, file in enumerate(brought.files):
-            shown = entry.shown() if len(brought.files) == 1 else f"{entry.shown()}, {file.name}"
-            yield Located(shown, file, entry, brought.notes if number == 0 else ())
+        for shown, path, notes in found_at(entry, root, home):
+            yield Located(shown, path, entry, notes)
+
+
+def found_at(place: Place, root: Path, home: Path) -> Iterator[tuple[str, Path, tuple[str, ...]]]:
+    """(what it is called, where it lies, how it was brought) of each file of a place."""
+    if place.source is None:
+        yield place.shown(), root / str(place.path), ()
+        return
+    brought = bring(place.source.placed(root), home / FOLDER)
+    for number, file in enumerate(brought.files):
+        shown = place.shown() if len(brought.files) == 1 else f"{place.shown()}, {file.name}"
+        yield shown, file, brought.notes if number == 0 else ()

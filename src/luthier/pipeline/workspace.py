@@ -71,7 +71,7 @@ class Workspace:
     @cached_property
     def graph(self) -> Graph:
         """The project's stages."""
-        return wire(self.project, self.root, self.located)
+        return wire(self.project, self.root, self.located, self.home)
 
     @cached_property
     def store(self) -> Store:

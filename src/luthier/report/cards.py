@@ -10,7 +10,7 @@ import json
 import re
 
 from luthier.report import numbers
-from luthier.report.markdown import bars_table, code, metrics_table, safe, table
+from luthier.report.markdown import bars_table, code, metrics_table, robustness_table, safe, table
 from luthier.report.model import RunReport
 from luthier.report.sections import Data
 
@@ -37,6 +37,7 @@ def model_card(report: RunReport) -> str:
         "## Data\n\n" + _sources(report.data) + "\n\n" + _splits(report.data) + "\n\nMore in the data card.",
         "## Training\n\n" + _training(report),
         "## Results\n\n" + _results(report),
+        "## Robustness\n\n" + (robustness_table(report) if report.robustness else "Rows of other kinds and changed rows: not measured."),
         "## Limits\n\n" + _limits(report),
         "## Bias\n\nBias towards groups of people was **not measured**. Measure it on your own rows before the model decides about people.",
         "## How to load it\n\n" + _loading(report),

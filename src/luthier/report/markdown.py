@@ -72,3 +72,14 @@ def bars_table(report: RunReport) -> str:
     """What the objective asks of each metric, what was measured, and the outcome."""
     rows = [[safe(numbers.bar_asked(bar)), safe(numbers.bar_measured(bar)), bar.outcome] for bar in report.bars]
     return table(("bar", "measured", "outcome"), rows)
+
+
+def robustness_table(report: RunReport) -> str:
+    """Rows of other kinds and changed rows, with the change and its interval."""
+    unit = report.objective.unit
+    rows = [
+        [safe(numbers.shift_name(x)), numbers.count(x.after.n), numbers.value(x.before, unit), numbers.estimate(x.after, unit),
+         numbers.shift_change(x, unit), numbers.shift_words(x)]
+        for x in report.robustness
+    ]  # fmt: skip
+    return table(("rows", "n", "before", "after", "change", "proven"), rows)

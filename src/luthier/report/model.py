@@ -25,6 +25,7 @@ from luthier.report.sections import (
     Machine,
     Part,
     ReliabilityPoint,
+    ShiftRow,
     Training,
     Unit,
 )
@@ -177,6 +178,9 @@ class RunReport(Part):
         default=(), description="every look at these sealed rows up to this one, with the reason of each further one"
     )
     bars: tuple[BarRow, ...] = Field(default=(), description="what the objective asks of its metrics, in the order of the project file")
+    robustness: tuple[ShiftRow, ...] = Field(
+        default=(), description="the deciding metric on rows of other kinds, then on changed rows, the largest loss first"
+    )
     cost: Cost | None = None
     lineage: tuple[LineageStep, ...] = ()
     machine: Machine | None = None

@@ -7,7 +7,7 @@ is never read as 10 percent of something.
 from __future__ import annotations
 
 from luthier.report.model import RunReport, Verdict
-from luthier.report.sections import BarRow, Estimate, Look, Unit
+from luthier.report.sections import BarRow, Estimate, Look, ShiftRow, Unit
 
 MINUS = "\N{MINUS SIGN}"
 NOT_MEASURED = "not measured"
@@ -155,6 +155,23 @@ def bars_sentence(bars: tuple[BarRow, ...]) -> str:
         return f"{'The bar is' if len(bars) == 1 else f'All {len(bars)} bars are'} met."
     told = "; ".join(f"{bar_asked(bar)}: {bar.outcome} ({bar_measured(bar)})" for bar in short)
     return f"{len(bars) - len(short)} of {len(bars)} {'bar' if len(bars) == 1 else 'bars'} met; {told}."
+
+
+def shift_name(row: ShiftRow) -> str:
+    """`typos`, `reviews (baseline)`: whose figure it is where both models have one."""
+    return f"{row.name} ({row.model})" if row.kind == "out of domain" else row.name
+
+
+def shift_change(row: ShiftRow, unit: Unit) -> str:
+    """The change with its interval; of a perturbation that may change the right answer, that there is none."""
+    return estimated_difference(row.change, unit) if row.change else "no drop: the right answer may differ"
+
+
+def shift_words(row: ShiftRow) -> str:
+    """What the interval of the change says."""
+    if row.change is None:
+        return "not judged"
+    return "lower" if row.change.high < 0 else "higher" if row.change.low > 0 else "not proven"
 
 
 def looks_lines(looks: tuple[Look, ...]) -> list[str]:

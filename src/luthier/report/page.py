@@ -136,7 +136,7 @@ def environment() -> Environment:
         numbers.value, numbers.difference, numbers.interval, numbers.difference_interval, numbers.estimate,
         numbers.estimated_difference, numbers.p_value, numbers.percent, numbers.count, numbers.large, numbers.seconds,
         numbers.megabytes, numbers.watt_hours, numbers.setting, numbers.detectable, numbers.opponent, numbers.bar_asked,
-        numbers.bar_measured, numbers.bars_sentence,
+        numbers.bar_measured, numbers.bars_sentence, numbers.shift_name, numbers.shift_change, numbers.shift_words,
     ):  # fmt: skip
         env.filters[f.__name__] = f
     env.filters.update(first_words=first_words, breakable=breakable, class_sizes=class_sizes, interval_methods=interval_methods)

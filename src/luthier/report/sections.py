@@ -220,6 +220,22 @@ class BarRow(Part):
     outcome: Literal["met", "not met", "not proven"]
 
 
+class ShiftRow(Part):
+    """One model on rows of another kind, or on sealed rows that were changed; `before` is its figure on the rows compared with.
+
+    change: after less before, turned so that below 0 is a loss; None where the right answer may have changed with the text.
+    """
+
+    name: str
+    kind: Literal["out of domain", "perturbation"]
+    model: Literal["tuned", "baseline"]
+    before: float
+    after: Estimate
+    change: Estimate | None = None
+    answers_changed: Estimate | None = Field(default=None, description="of a perturbation: the share of rows with another answer")
+    num_left_out: int = Field(default=0, description="sealed rows that the perturbation could not change")
+
+
 class ReliabilityPoint(Part):
     """Sealed rows whose chosen label had a probability in (low, high]: the mean of it, and the share that was right."""
 

@@ -37,6 +37,8 @@ def summary(report: RunReport) -> Group:
         parts += [Text(""), _metrics(report)]
     if report.bars:
         parts += [Text(""), _bars(report)]
+    if report.robustness:
+        parts += [Text(""), _robustness(report)]
     parts += [Text(line) for line in numbers.looks_lines(report.looks)]
     diagnosis = report.training.diagnosis if report.training else None
     parts += [Text(""), Text("Training: " + (diagnosis.text if diagnosis else numbers.NOT_MEASURED))]
@@ -98,4 +100,16 @@ def _bars(report: RunReport) -> Table:
     for bar in report.bars:
         outcome = Text(bar.outcome, style=BAR_STYLES[bar.outcome])
         table.add_row(Text(numbers.bar_asked(bar)), Text(numbers.bar_measured(bar).replace(" (", "\n(", 1)), outcome)
+    return table
+
+
+def _robustness(report: RunReport) -> Table:
+    from rich.text import Text
+
+    unit = report.objective.unit
+    table = _table(("other and changed rows", False), (report.objective.metric, True), ("change", True), ("answers changed", True))
+    for row in report.robustness:
+        changed = numbers.estimate(row.answers_changed) if row.answers_changed else ""
+        cells = (numbers.shift_name(row), numbers.estimate(row.after, unit), numbers.shift_change(row, unit), changed)
+        table.add_row(*(Text(c.replace(" (", "\n(", 1) if i else c) for i, c in enumerate(cells)))
     return table

@@ -154,11 +154,12 @@ def bca(
     if np.ptp(draws) <= 1e-12 * max(1.0, abs(value)):
         low, high = no_spread_interval(value, len(clusters), bounds, options.alpha)
         return Estimate(value, low, high, len(counts), "exact bound (no spread)")
-    low, high = _bca_limits(draws, value, jackknife(clusters, statistic), options.alpha)
+    low, high = bca_limits(draws, value, jackknife(clusters, statistic), options.alpha)
     return Estimate(value, min(low, value), max(high, value), len(counts), "BCa bootstrap" + ("" if groups is None else " over groups"))
 
 
-def _bca_limits(draws: np.ndarray, value: float, left_out: np.ndarray, alpha: float) -> tuple[float, float]:
+def bca_limits(draws: np.ndarray, value: float, left_out: np.ndarray, alpha: float) -> tuple[float, float]:
+    """The BCa ends of resampled `draws` of a statistic with the full value `value`, from the figure with each cluster left out."""
     size = len(draws)
     close = np.abs(draws - value) <= 1e-12 * max(1.0, abs(value))
     below = ((draws < value) & ~close).sum() + 0.5 * close.sum()

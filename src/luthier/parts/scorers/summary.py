@@ -228,6 +228,33 @@ def gain_of_rows(
     return paired_bootstrap(scorer.counts(better), scorer.counts(worse), scorer.statistic, used, Resampling(alpha, seed=seed))
 
 
+def change_between(
+    scorer: Scorer, before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]], alpha: float = 0.05, seed: int = 0
+) -> Estimate:
+    """The change from `before` to `after`, `predictions.jsonl` rows of two samples, with its interval; below 0 is a loss."""
+    from luthier.stats.independent import newcombe_independent, two_sample_bootstrap
+    from luthier.stats.intervals import Resampling
+
+    sides = [_scored(scorer, rows) for rows in (after, before)]
+    groups = [of if has_groups(of) else None for _, of in sides]
+    if scorer.measure == "binary" and scorer.higher_is_better and groups == [None, None]:
+        one, two = ((sum(values_of(scores)), len(scores)) for scores, _ in sides)
+        return newcombe_independent(one, two, alpha)
+    turned = (0, 1) if scorer.higher_is_better else (1, 0)
+    one, two = (scorer.counts(sides[i][0]) for i in turned)
+    return two_sample_bootstrap(one, two, scorer.statistic, (groups[turned[0]], groups[turned[1]]), Resampling(alpha, seed=seed))
+
+
+def _scored(scorer: Scorer, rows: Sequence[dict[str, Any]]) -> tuple[list[Score], list[str | None]]:
+    """Scores and groups of the rows that have a score. Raises UserError when there is none."""
+    examples = [_example(row) for row in rows]
+    (scores,) = _scores(scorer, examples, [rows])
+    kept = [i for i, s in enumerate(scores) if s.value is not None]
+    if not kept:
+        scorer.aggregate(scores)
+    return [scores[i] for i in kept], [examples[i].group for i in kept]
+
+
 def answer_of(row: dict[str, Any]) -> Answer:
     """The answer that a row of `predictions.jsonl` holds."""
     return Answer(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from luthier.core.artifacts import Dataset, Predictions, Prompting
 from luthier.core.errors import UserError
@@ -26,7 +26,10 @@ from luthier.stages.evaluate.predictions import write_predictions
 
 
 class Evaluate(Stage[Predictions]):
-    """`model` on `split` of `dataset`. With `prompting`, a base is asked the way that won on validation rows."""
+    """`model` on `split` of `dataset`. With `prompting`, a base is asked the way that won on validation rows.
+
+    rows: asked instead of those of `dataset`, whose labels, demonstrations and validation rows stay in use.
+    """
 
     model: Stage  # of a BaseModel or a Checkpoint
     dataset: Stage[Dataset]
@@ -35,13 +38,18 @@ class Evaluate(Stage[Predictions]):
     others: tuple[ScorerConfig, ...] = ()
     decoding: Decoding = Decoding()
     prompting: Stage[Prompting] | None = None
+    rows: Stage[Dataset] | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """Every field; other rows only where there are some."""
+        return {name: value for name, value in super().identity().items() if name != "rows" or value is not None}
 
     def build(self, ctx: Context) -> Predictions:
         """Leaves `predictions.jsonl` and `scores.json`."""
         from luthier.parts.scorers.summary import evaluate
 
         start = time.monotonic()
-        model, rows = ctx.get(self.model), read_split(ctx.get(self.dataset), self.split)
+        model, rows = ctx.get(self.model), read_split(ctx.get(self.rows or self.dataset), self.split)
         scorers = (self.metric, *self.others)
         for scorer in scorers:
             scorer.check(rows)

@@ -37,6 +37,8 @@ def _merged(fragment: dict[str, Any]) -> dict[str, Any]:
         whole["objective"] = {}
     for section, value in fragment.items():
         known = whole.get(section)
+        if section == "objective" and isinstance(value, dict) and "task" in value:
+            known = {k: v for k, v in (known or {}).items() if k not in ("metric", "metrics")}  # another task has other metrics
         whole[section] = {**known, **value} if isinstance(known, dict) and isinstance(value, dict) else value
     return whole
 

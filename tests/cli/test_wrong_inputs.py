@@ -301,7 +301,7 @@ def test_no_traceback_reaches_a_user_from_a_process(tmp_path: Path) -> None:
 
 def test_a_stopped_run_cannot_be_compared_or_talked_to(finished_toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(finished_toy, tmp_path / "toy", symlinks=True)
-    failed = call(monkeypatch, tmp_path / "toy", "run", "prepare.max_length=12", "name=stuck")
+    failed = call(monkeypatch, tmp_path / "toy", "run", "prepare.max_length=12", "name=stuck", "--reason", "a test")
     assert failed.exit_code == 2
     refused(
         call(monkeypatch, tmp_path / "toy", "compare", "1", "stuck"),

@@ -33,7 +33,7 @@ def project(finished_toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     for overrides in (TIMID, TWIN, OTHER_SPLIT):
         luthier.load(folder / "luthier.yaml", overrides=list(overrides)).run(reason="a comparison")
     with pytest.raises(UserError):
-        luthier.load(folder / "luthier.yaml", overrides=["prepare.max_length=12", "name=stuck"]).run()
+        luthier.load(folder / "luthier.yaml", overrides=["prepare.max_length=12", "name=stuck"]).run(reason="a comparison")
     return folder
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from pydantic import Field
 
@@ -51,6 +52,18 @@ class Prompting(Config):
             system = [Message("system", f"{self.before}{self.after}".strip())]
         turns = [m for d in demonstrations for m in d.messages if m.role != "system"]
         return (*system, *turns, *rest)
+
+
+def each_number_of_shots(ways: Any) -> Any:
+    """Ways as a project file writes them, one with a list of `shots` as one way for each (`few-shot-4`, `few-shot-8`)."""
+    if not isinstance(ways, (list, tuple)):
+        return ways
+    out: list[Any] = []
+    for way in ways:
+        shots = way.get("shots") if isinstance(way, dict) else None
+        several = shots if isinstance(shots, (list, tuple)) else None
+        out += [way] if several is None else [{**way, "name": f"{way.get('name', 'few-shot')}-{k}", "shots": k} for k in several]
+    return out
 
 
 ZERO_SHOT = Prompting(name="zero-shot")

@@ -20,7 +20,7 @@ from luthier.parts.bars import Bar, check_bars, check_baselines
 from luthier.parts.legal.fit import Doubt, IntendedUse, Rights, doubts
 from luthier.parts.origins.loading import OriginConfig, long_form
 from luthier.parts.perturbations.loading import PerturbationConfig
-from luthier.parts.prompting import DEFAULT_WAYS, Prompting
+from luthier.parts.prompting import DEFAULT_WAYS, Prompting, each_number_of_shots
 from luthier.parts.scorers import ScorerConfig, load
 from luthier.parts.scorers.loading import default_metric
 from luthier.parts.sources.mapping import Mapping
@@ -151,7 +151,7 @@ class EvaluateSection(Config):
     """How answers are made and compared. `baselines` are the ways in which the untuned base is asked."""
 
     decoding: Decoding | None = None
-    baselines: tuple[Prompting, ...] = DEFAULT_WAYS
+    baselines: Annotated[tuple[Prompting, ...], BeforeValidator(each_number_of_shots)] = DEFAULT_WAYS
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     out_of_domain: dict[SetName, Annotated[OtherSet, BeforeValidator(long_form)]] = Field(
         default={}, description="test rows of other kinds by name, evaluated beside the sealed ones"

@@ -16,15 +16,18 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from evaluation_page import write_page
 from evaluation_sets import SETS, EvaluationSet, settings
 
-if TYPE_CHECKING:
-    from luthier.core.stage import Built
-    from luthier.pipeline.workspace import Workspace
+from luthier.core.errors import LuthierError
+from luthier.core.events import Event, Note
+from luthier.core.stage import Built
+from luthier.pipeline.run import RunOptions, run
+from luthier.pipeline.workspace import Workspace
+from luthier.stages.evaluate.predictions import read_predictions
 
 HERE = Path(__file__).resolve().parent
 Found = dict[str, Any]
@@ -64,41 +67,48 @@ def apart(name: str, given: argparse.Namespace) -> int:
 
 
 def one(chosen: EvaluationSet, given: argparse.Namespace) -> int:
-    """The set's project, made and evaluated; its JSON."""
+    """The set's project, made and evaluated; its JSON, written before the short tune and again after it."""
+    today = datetime.date.today().isoformat()
+    out = given.out / f"{today}-eval-{chosen.name}.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as aside:
         folder = Path(aside) if given.keep is None else given.keep / chosen.name
         folder.mkdir(parents=True, exist_ok=True)
         body = settings(chosen, given.data, given.rows) | {"execution": {"threads": given.threads}}
         (folder / "luthier.yaml").write_text(yaml.safe_dump(body, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        found = evaluated(chosen, folder / "luthier.yaml", tune=bool(chosen.tuned) and not given.no_tuning)
-    today = datetime.date.today().isoformat()
-    facts = {"date": today, "set": chosen.name, "title": chosen.title, "threads": given.threads, "base": body["base"]}
-    out = given.out / f"{today}-eval-{chosen.name}.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({**facts, **found}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        found = {"date": today, "set": chosen.name, "title": chosen.title, "threads": given.threads, "base": body["base"]}
+        try:
+            workspace = Workspace.open(folder / "luthier.yaml")
+            kept = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
+            found |= evaluated(workspace, kept.get("cost"))
+            out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            if chosen.tuned and not given.no_tuning:
+                found["tuned"] = tuned(workspace)
+        except LuthierError as err:
+            print(f"{chosen.title}: {err}", file=sys.stderr)
+            return err.exit_code
+    out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"{chosen.title}: written to {out}", file=sys.stderr)
     return 0
 
 
-def evaluated(chosen: EvaluationSet, file: Path, tune: bool) -> Found:
-    """Everything about one set: the base as it is asked best, and the short tune where there is one."""
-    from luthier.core.events import Event, Note
-    from luthier.pipeline.run import RunOptions, run
-    from luthier.pipeline.workspace import Workspace
+def observe(event: Event) -> None:
+    """Notes go to the terminal."""
+    if isinstance(event, Note):
+        print(f"  {event.level}: {event.text}", file=sys.stderr)
 
-    def observe(event: Event) -> None:
-        if isinstance(event, Note):
-            print(f"  {event.level}: {event.text}", file=sys.stderr)
 
-    workspace = Workspace.open(file)
+def evaluated(workspace: Workspace, cost: Found | None) -> Found:
+    """The base as it is asked best. cost: of an evaluation that is found again in the store, None where there was none."""
     store, graph, execution = workspace.store, workspace.graph, workspace.project.execution
     split = store.build(graph.split, execution, observe)
     prompting = store.build(graph.prompting, execution, observe)
-    wall, busy = time.monotonic(), time.process_time()
+    busy, wall = time.process_time(), time.monotonic()
     baseline = store.build(graph.baseline, execution, observe)
     rows = baseline.result.num_rows
-    cost = {"cpu_seconds_per_row": (time.process_time() - busy) / rows, "wall_seconds_per_row": (time.monotonic() - wall) / rows}
-    found = {
+    if not baseline.cached or cost is None:
+        cost = {"cpu_seconds_per_row": (time.process_time() - busy) / rows, "wall_seconds_per_row": (time.monotonic() - wall) / rows}
+    return {
         "task": workspace.project.objective.task,
         "rows": split.result.counts,
         "left_out": split.result.ledger.get("dropped", 0),
@@ -108,15 +118,22 @@ def evaluated(chosen: EvaluationSet, file: Path, tune: bool) -> Found:
         "base_scores": figures(workspace, baseline),
         **details(baseline),
     }
-    if tune:
-        busy = time.process_time()
-        report = run(workspace, RunOptions(observer=observe, stop_flag=lambda: False)).report
-        tuned, training = store.build(graph.tuned, execution), store.build(graph.train, execution)
-        found["tuned"] = {
-            "scores": figures(workspace, tuned), "steps": training.result.steps, "rows": split.result.counts["train"],
-            "verdict": report.verdict.model_dump(mode="json"), "cpu_seconds": time.process_time() - busy, **details(tuned),
-        }  # fmt: skip
-    return found
+
+
+def tuned(workspace: Workspace) -> Found:
+    """The short tune and its verdict against the base, by a whole run."""
+    busy = time.process_time()
+    report = run(workspace, RunOptions(observer=observe, stop_flag=lambda: False)).report
+    store, graph, execution = workspace.store, workspace.graph, workspace.project.execution
+    answers, training = store.build(graph.tuned, execution), store.build(graph.train, execution)
+    return {
+        "scores": figures(workspace, answers),
+        "steps": training.result.steps,
+        "rows": store.build(graph.split, execution).result.counts["train"],
+        "verdict": report.verdict.model_dump(mode="json"),
+        "cpu_seconds": time.process_time() - busy,
+        **details(answers),
+    }
 
 
 def figures(workspace: Workspace, built: Built[Any]) -> Found:
@@ -128,8 +145,6 @@ def figures(workspace: Workspace, built: Built[Any]) -> Found:
 
 def details(built: Built[Any]) -> Found:
     """What stands beside the figures: parts, reliability, the spread of the rows' own scores, answers cut, the most frequent answer."""
-    from luthier.stages.evaluate.predictions import read_predictions
-
     scores = json.loads((built.path / "scores.json").read_text(encoding="utf-8"))
     rows, metric = read_predictions(built.path), built.result.metric
     values = [r["scores"][metric] for r in rows if r["scores"][metric] is not None]

@@ -112,6 +112,25 @@ def test_equal_scores_get_an_honest_interval(value: float) -> None:
     assert "no spread" in got.method
 
 
+def test_an_interval_without_width_is_an_honest_one_too() -> None:
+    """Micro F1 of rows (right, found, wanted): a resample of empty rows alone scores 1, too rarely to reach the limits."""
+
+    def f1(totals: np.ndarray) -> np.ndarray:
+        size = totals[..., 1] + totals[..., 2]
+        return np.where(size > 0, 2 * totals[..., 0] / np.where(size > 0, size, 1.0), 1.0)
+
+    counts = np.array([(0, 1, 1)] * 5 + [(0, 0, 0)] * 5, dtype=float)
+    assert np.ptp(bootstrap(counts, f1, Resampling())) == 1
+    got = bca(counts, f1)
+    assert (got.value, got.low, got.method) == (0.0, 0.0, "exact bound (no spread)")
+    assert got.high == pytest.approx(1 - 0.025 ** (1 / 10))
+
+
+def test_a_figure_beyond_the_bounds_lies_in_its_interval() -> None:
+    got = bca(np.array([[60.0, 2.0]]))
+    assert got.low <= got.value <= got.high
+
+
 def test_one_row_has_the_widest_interval() -> None:
     got = bca(mean_counts(np.array([1.0])))
     assert got.low == pytest.approx(0.025)

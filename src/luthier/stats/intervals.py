@@ -145,16 +145,16 @@ def bca(
     """Bias-corrected and accelerated bootstrap interval (Efron 1987) of `statistic` over rows, or over groups of rows.
 
     counts: [n, k] per-row sufficient counts; `bounds`: the least and greatest value that the statistic can have.
-    A sample whose resamples are all equal gets `no_spread_interval`.
+    A sample whose resamples are all equal, or so nearly that the interval has no width, gets `no_spread_interval`.
     """
     counts = checked_counts(counts)
     clusters = cluster_totals(counts, groups)
     value = float(statistic(clusters.sum(axis=0)))
-    draws = bootstrap(clusters, statistic, options)
-    if np.ptp(draws) <= 1e-12 * max(1.0, abs(value)):
+    draws, rounding = bootstrap(clusters, statistic, options), 1e-12 * max(1.0, abs(value))
+    low, high = (value, value) if np.ptp(draws) <= rounding else bca_limits(draws, value, jackknife(clusters, statistic), options.alpha)
+    if max(abs(low - value), abs(high - value)) <= rounding:
         low, high = no_spread_interval(value, len(clusters), bounds, options.alpha)
         return Estimate(value, low, high, len(counts), "exact bound (no spread)")
-    low, high = bca_limits(draws, value, jackknife(clusters, statistic), options.alpha)
     return Estimate(value, min(low, value), max(high, value), len(counts), "BCa bootstrap" + ("" if groups is None else " over groups"))
 
 
@@ -179,8 +179,9 @@ def bca_limits(draws: np.ndarray, value: float, left_out: np.ndarray, alpha: flo
 def no_spread_interval(value: float, n: int, bounds: tuple[float, float], alpha: float) -> tuple[float, float]:
     """What `n` equal scores still allow: rows of an unseen kind may have a share of up to 1 - (alpha/2)^(1/n).
 
-    (Clopper and Pearson's bound for zero events.) Such rows may score anything within `bounds`.
+    (Clopper and Pearson's bound for zero events.) Such rows may score anything within `bounds`, which are widened to hold the value.
     """
+    bounds = (min(bounds[0], value), max(bounds[1], value))
     share = 1 - (alpha / 2) ** (1 / n)
     return value - share * (value - bounds[0]), value + share * (bounds[1] - value)
 

@@ -92,6 +92,21 @@ def test_probabilities_of_generated_answers_are_asked_for_in_words(project: Path
         built(file)
 
 
+@pytest.mark.parametrize(
+    ("split", "rows", "words"),
+    [("test", 8, "at least 10 validation rows with the probability of every label, got 8 rows"), ("validation", 18, "judged on others")],
+)
+def test_a_temperature_that_cannot_be_fitted_is_said_before_any_model_is_asked(
+    project: Path, learner_base: Path, monkeypatch: pytest.MonkeyPatch, split: str, rows: int, words: str
+) -> None:
+    with_objective(project, learner_base, metrics=[{"kind": "ece", "scaling": "temperature"}])
+    workspace = Workspace.open(project, (f"split.validation={rows}",))
+    stage = workspace.graph.baseline.model_copy(update={"split": split, "prompting": None})
+    monkeypatch.setattr("luthier.stages.evaluate.evaluate.load_asker", lambda *args: pytest.fail("a model was asked"))
+    with pytest.raises(UserError, match=words):
+        workspace.store.build(stage, workspace.project.execution)
+
+
 def test_one_class_in_the_test_set_is_said_before_any_model_is_asked(project: Path, learner_base: Path) -> None:
     rows = project.parent / "rows.csv"
     lines = rows.read_text().splitlines()

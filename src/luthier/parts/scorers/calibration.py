@@ -106,6 +106,13 @@ def bin_of(confidence: float, bins: int) -> int:
     return min(bins - 1, max(0, math.ceil(confidence * bins) - 1))
 
 
+def check_rows(num_rows: int) -> None:
+    """Raises UserError for fewer than 10 rows to fit a temperature on."""
+    if num_rows < FEWEST:
+        must = f"a temperature is fitted on at least {FEWEST} validation rows with the probability of every label"
+        raise UserError(must, f"{num_rows} rows", "scaling: temperature", "give more validation rows, or leave scaling out")
+
+
 def fit_temperature(answers: Sequence[Answer]) -> float:
     """The temperature in [0.05, 20] that makes the wanted labels of these answers most likely.
 
@@ -116,9 +123,7 @@ def fit_temperature(answers: Sequence[Answer]) -> float:
     from scipy.special import logsumexp
 
     usable = [a for a in answers if len(a.label_logprobs) >= 2 and a.wanted is not None]
-    if len(usable) < FEWEST:
-        must = f"a temperature is fitted on at least {FEWEST} validation rows with the probability of every label"
-        raise UserError(must, f"{len(usable)} rows", "scaling: temperature", "give more validation rows, or leave scaling out")
+    check_rows(len(usable))
     logprobs = np.array([a.label_logprobs for a in usable], dtype=np.float64)
     wanted = np.array([a.wanted for a in usable])
 

@@ -53,11 +53,12 @@ class Evaluate(Stage[Predictions]):
         scorers = (self.metric, *self.others)
         for scorer in scorers:
             scorer.check(rows)
+        held_out = self._held_out(ctx)
         prompting = None if self.prompting is None else ctx.get(self.prompting)
         asker = load_asker(ctx, model, ctx.get(self.dataset), self.decoding, prompting)
         outputs = asker.outputs(rows, lambda done, total: self._tell(ctx, done, total))
         self._say_cut(ctx, outputs)
-        answers = self._answers(ctx, asker, rows, outputs)
+        answers = self._answers(ctx, asker, rows, outputs, held_out)
         summary = evaluate(scorers, rows, answers)
         self._say_unscored(ctx, summary.parts, len(rows))
         write_predictions(ctx.dir / "predictions.jsonl", rows, outputs, answers, summary.rows)
@@ -73,16 +74,25 @@ class Evaluate(Stage[Predictions]):
             seconds=round(time.monotonic() - start, 3),
         )
 
-    def _answers(self, ctx: Context, asker: Asker, rows: list[Example], outputs: list[Output]) -> list[Answer]:
+    def _held_out(self, ctx: Context) -> list[Example]:
+        """The validation rows that a temperature is fitted on; none where no metric wants one. Raises UserError when they cannot serve."""
+        from luthier.parts.scorers.calibration import check_rows
+
+        if not wants_temperature((self.metric, *self.others)):
+            return []
+        if self.split == "validation":
+            must = "a temperature is fitted on the validation rows, and must be judged on others"
+            raise UserError(must, "split: validation", "scaling: temperature", "evaluate the test rows, or leave scaling out")
+        held_out = read_split(ctx.get(self.dataset), "validation")
+        check_rows(len(held_out))
+        return held_out
+
+    def _answers(self, ctx: Context, asker: Asker, rows: list[Example], outputs: list[Output], held_out: list[Example]) -> list[Answer]:
         """The outputs with all that the scorers need; a temperature is fitted on the validation rows."""
         from luthier.parts.scorers.calibration import fit_temperature
 
         answers, scorers = asker.answers(rows, outputs), (self.metric, *self.others)
-        if wants_temperature(scorers):
-            if self.split == "validation":
-                must = "a temperature is fitted on the validation rows, and must be judged on others"
-                raise UserError(must, "split: validation", "scaling: temperature")
-            held_out = read_split(ctx.get(self.dataset), "validation")
+        if held_out:
             found = asker.outputs(held_out, lambda done, total: self._tell(ctx, done, total, "validation"))
             temperature = fit_temperature(asker.answers(held_out, found))
             answers = [replace(a, temperature=temperature) for a in answers]

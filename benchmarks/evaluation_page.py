@@ -49,13 +49,18 @@ def overview_table(found: Sequence[Found]) -> str:
     head = "| set | test rows | asked | deciding metric (95 % interval) | without a model | CPU s a row |\n|---|---|---|---|---|---|"
     lines = [
         f"| [{f['title']}](#{f['set']}) | {f['rows']['test']:,} | {f['asked']['chosen']} | `{f['metric']}` "
-        f"{shown(f['base_scores'][f['metric']])} | {chance(f)} | {f['cost']['cpu_seconds_per_row']:.2g} |"
+        f"{shown(f['base_scores'][f['metric']])} | {chance(f)} | {f['cost']['cpu_seconds_per_row']:.2f} |"
         for f in found
     ]
     dates = sorted({f["date"] for f in found})
-    said = f"Base: `{found[0]['base']}`, {found[0]['threads']} threads, {' to '.join(dict.fromkeys((dates[0], dates[-1])))}."
+    said = f"Base: `{found[0]['base']}`, {threads(found[0]['threads'])}, {' to '.join(dict.fromkeys((dates[0], dates[-1])))}."
     plot = "![The deciding metric of each set with its interval](evaluation/overview.svg)"
     return "\n\n".join([said, "\n".join([head, *lines]), plot])
+
+
+def threads(number: int) -> str:
+    """`1 thread`, `2 threads`."""
+    return f"{number} thread{'s' * (number != 1)}"
 
 
 def chance(found: Found) -> str:
@@ -70,7 +75,7 @@ def section(found: Found) -> str:
     said = f"Rows: {rows}. On the validation rows `{found['metric']}` was {tried}."
     said += f" {found['cut']:,} answers reached the limit of tokens." if found["cut"] else ""
     plot = f"![Metrics of {found['title']} with their intervals]({'evaluation/' + found['set']}.svg)"
-    parts = [f"### {found['title']} {{#{found['set']}}}", said, metrics_table(found), *beside(found), plot]
+    parts = [f"## {found['title']} {{#{found['set']}}}", said, metrics_table(found), *beside(found), plot]
     if "tuned" in found:
         steps, rows_used = found["tuned"]["steps"], found["tuned"]["rows"]
         parts.append(f"Tuned with LoRA on {rows_used:,} rows, {steps} optimiser steps. {found['tuned']['verdict']['sentence']}")

@@ -66,7 +66,8 @@ def dots(rows: Sequence[Found], order: Sequence[str], title: str) -> list[Any]:
         alt.YOffset("model:N", sort=models, scale=alt.Scale(domain=models, paddingOuter=0.5)) if len(models) > 1 else alt.YOffsetValue(0)
     )
     base = alt.Chart(alt.Data(values=list(rows)))
-    x = alt.X("low:Q", title=title, axis=alt.Axis(tickCount=5))
+    ends = alt.Scale(domain=[min(0.0, *(r["low"] for r in rows)), max(100.0, *(r["high"] for r in rows))])
+    x = alt.X("low:Q", title=title, scale=ends, axis=alt.Axis(tickCount=5))
     if len(models) > 1:
         span = base.mark_rule(strokeWidth=3, opacity=0.5).encode(x=x, x2="high:Q", y=y, yOffset=aside, color=colour)
         return [span, base.mark_point(filled=True, size=70, opacity=1).encode(x="value:Q", y=y, yOffset=aside, color=colour, shape=shape)]

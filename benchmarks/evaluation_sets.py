@@ -50,7 +50,14 @@ def settings(chosen: EvaluationSet, data: Path, rows: int | None = None) -> Sect
         split["validation"] = min(split["validation"], max(10, rows))
     ways = [{"name": "zero-shot"}, {"name": f"few-shot-{chosen.shots}", "shots": chosen.shots}]
     evaluate = {**body.pop("evaluate", {}), "baselines": ways}
-    return {"name": chosen.name.replace("_", "-"), "base": BASE, **body, "split": split, "evaluate": evaluate, "train": TRAIN}
+    return {
+        "name": chosen.name.replace("_", "-"),
+        "base": BASE,
+        **body,
+        "split": split,
+        "evaluate": evaluate,
+        "train": {**TRAIN, **body.pop("train", {})},
+    }
 
 
 def _labels(task_goal: str, files: list[Section], mapping: Section, prompt: Section) -> Section:
@@ -66,10 +73,10 @@ def banking77(data: Path) -> Section:
     files = [{"path": str(folder / "banking77_train.jsonl.gz"), "split": "train"}]
     files.append({"path": str(folder / "banking77_test.jsonl"), "split": "test"})
     system = "Name the intent of the customer's message. Answer with one of these intents and nothing else: {labels}"
-    prompt = {"system": system, "user": "{text}", "label_text": {n: n.replace("_", " ") for n in names}}
+    prompt = {"system": system, "user": "{text}", "label_text": {n: n.replace("_", " ").lower() for n in names}}
     return {
         **_labels("Route a banking message.", files, {"text": "text", "label": "category"}, prompt),
-        "split": {"train": 308, "validation": 154},
+        "split": {"train": 308, "validation": 40},
     }
 
 
@@ -105,7 +112,8 @@ def gsm8k(data: Path) -> Section:
         "mapping": {"kind": "prompt_completion", "prompt": "question", "completion": "answer"},
         "prompt": {"system": system, "user": "{question}"},
     }
-    return _written("answer", "Solve word problems.", "numeric_answer", ["token_f1", "distinct_n", "perplexity"], rows, 200)
+    body = _written("answer", "Solve word problems.", "numeric_answer", ["token_f1", "distinct_n", "perplexity"], rows, 200)
+    return {**body, "split": {"validation": 16}}
 
 
 def wnut17(data: Path) -> Section:
@@ -164,21 +172,22 @@ def restaurants(data: Path) -> Section:
             "user": "{question}",
         },
     }
+    rows["clean"] = {"repairs": [], "checks": [{"kind": "near_duplicates", "threshold": 1.0, "keep": "first", "fate": "drop"}]}
     metric = {"kind": "sql_match", "database": {"path": str(folder / "text2sql_restaurants.sqlite")}, "empty": "unscored"}
     body = _written("sql", "Answer questions about restaurants.", metric, ["exact_match", "token_f1", "perplexity"], rows, 220)
-    return {**body, "split": {"near": None}}
+    return {**body, "split": {"near": None, "validation": 10}, "train": {"batch_size": 8, "epochs": 4}}
 
 
 SETS = {
     s.name: s
     for s in (
-        EvaluationSet("banking77", "Banking77", 600, 12, banking77),
-        EvaluationSet("ag_news", "AG News", 1500, 8, ag_news, tuned=320),
+        EvaluationSet("banking77", "Banking77", 200, 24, banking77),
+        EvaluationSet("ag_news", "AG News", 600, 8, ag_news, tuned=320),
         EvaluationSet("sst2", "SST-2", 0, 8, sst2),
-        EvaluationSet("gsm8k", "GSM8K", 200, 4, gsm8k),
-        EvaluationSet("wnut17", "WNUT17", 200, 8, wnut17),
-        EvaluationSet("multi30k", "Multi30k, English to German", 300, 4, multi30k),
-        EvaluationSet("xsum", "XSum", 120, 1, xsum),
-        EvaluationSet("restaurants", "Text to SQL, restaurants", 150, 4, restaurants, tuned=160),
+        EvaluationSet("gsm8k", "GSM8K", 80, 4, gsm8k),
+        EvaluationSet("wnut17", "WNUT17", 150, 8, wnut17),
+        EvaluationSet("multi30k", "Multi30k, English to German", 150, 4, multi30k),
+        EvaluationSet("xsum", "XSum", 80, 1, xsum),
+        EvaluationSet("restaurants", "Text to SQL, restaurants", 50, 4, restaurants, tuned=64),
     )
 }

@@ -60,6 +60,9 @@ class Objective(Config):
             raise ValueError(f"the task {self.task} needs a metric with settings: {defaults_of(self.task).settings}")
         if not self.primary().higher_is_better:
             raise ValueError(f"the deciding metric must be one where higher is better: list {self.primary().name} under `metrics`")
+        names = [s.name for s in (self.primary(), *self.others()) if s.kind != "custom"]  # a file of the user's names itself when it is run
+        if len(set(names)) < len(names):
+            raise ValueError(f"metrics must have different names, got {', '.join(names)}")
         for scorer in (self.primary(), *self.others()):
             if scorer.tasks and self.task not in scorer.tasks:
                 raise ValueError(f"the metric {scorer.name} is for the task {' or '.join(scorer.tasks)}, got the task {self.task}")

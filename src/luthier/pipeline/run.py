@@ -14,10 +14,12 @@ from typing import Any
 
 import yaml
 
+from luthier.core.artifacts import Dataset
 from luthier.core.errors import Interrupted, LeaseHeld, LuthierError, from_os_error
 from luthier.core.events import Event, Metric, Note, Observer, Progress, StageFinished
 from luthier.core.files import append_bytes, write_atomic, write_json
 from luthier.core.lease import acquire
+from luthier.core.rows import read_split
 from luthier.core.stage import Built
 from luthier.pipeline.looks import demand_reason, take_look
 from luthier.pipeline.plan import few_test_rows
@@ -192,11 +194,19 @@ def build_all(workspace: Workspace, options: RunOptions, number: int, folder: Pa
             take_look(workspace, number, options.reason)
         built[role] = workspace.store.build(stage, workspace.project.execution, options.observer, options.stop_flag, options.wait)
         if role == "split":
-            for said in few_test_rows(built[role].result.counts, workspace.project.evaluate.alpha):
-                options.observer(Note(said, "warning"))
+            _check_test_rows(workspace, built[role], options.observer)
         workspace.database.link(number, role, built[role].key)
         _link(folder / role, built[role].path)
     return built
+
+
+def _check_test_rows(workspace: Workspace, split: Built[Dataset], observer: Observer) -> None:
+    """Before anything is trained: every metric can score the sealed rows (UserError), and they are enough for a verdict (a warning)."""
+    objective, rows = workspace.project.objective, read_split(split, "test")
+    for scorer in (objective.primary(), *objective.others()):
+        scorer.check(rows)
+    for said in few_test_rows(split.result.counts, workspace.project.evaluate.alpha):
+        observer(Note(said, "warning"))
 
 
 def _link(link: Path, target: Path) -> None:

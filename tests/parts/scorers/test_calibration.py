@@ -12,7 +12,7 @@ from luthier.core.errors import UserError
 from luthier.core.records import Example, Message, Source
 from luthier.parts.scorers import Answer, Score, load
 from luthier.parts.scorers.calibration import bin_of, fit_temperature, reliability
-from luthier.parts.scorers.summary import estimate, judge_scores
+from luthier.parts.scorers.summary import estimate, evaluate, judge_scores
 
 LABELS = ["a", "b", "c"]
 
@@ -47,6 +47,13 @@ def test_mcc_equals_scikit_learn(seed: int) -> None:
     assert scorer.aggregate(scores) == pytest.approx(metrics.matthews_corrcoef(truth, named))
     e = estimate(scorer, scores)
     assert e.low <= e.value <= e.high
+
+
+def test_mcc_of_one_answer_has_an_interval_on_both_sides() -> None:
+    rows = [example(label) for label in ("a", "b", "c")] * 4
+    found = evaluate([load("mcc")], rows, ["a"] * 12).estimates["mcc"]
+    assert (found.value, found.low) == (0.0, -found.high)
+    assert 0 < found.high < 1
 
 
 def test_mcc_of_one_class_is_refused_and_of_one_answer_is_zero() -> None:

@@ -13,6 +13,7 @@ import pytest
 from luthier.core.errors import UserError
 from luthier.pipeline.plan import few_test_rows
 from luthier.pipeline.project import load_project
+from luthier.pipeline.run import RunOptions, run
 from luthier.pipeline.workspace import Workspace
 from luthier.stages.evaluate.judge import compare
 from toy_project import toy_settings, write_settings, write_toy
@@ -122,6 +123,18 @@ def test_one_class_in_the_test_set_is_said_before_any_model_is_asked(project: Pa
     write_settings(project.parent, settings)
     with pytest.raises(UserError, match=r"mcc needs rows of at least two classes, got 30 rows of card"):
         built(project)
+
+
+def test_what_no_metric_can_score_is_said_before_anything_is_trained(project: Path, learner_base: Path) -> None:
+    own = project.parent / "mine.py"
+    for body, words in (("1 / 0", "cannot be loaded: ZeroDivisionError"), ("class Other: pass", "must define `Mine`")):
+        own.write_text(body)
+        workspace = Workspace.open(with_objective(project, learner_base, metrics=["mine.py:Mine"]))
+        with pytest.raises(UserError, match=words):
+            run(workspace, RunOptions(lambda event: None, lambda: False))
+        assert not workspace.store.is_built(workspace.graph.prompting)
+    with pytest.raises(UserError, match="metrics must have different names, got accuracy, macro_f1, macro_f1"):
+        load_project(with_objective(project, learner_base, metrics=["macro_f1", {"kind": "macro_f1", "normalise": "case"}]))
 
 
 def test_too_few_test_rows_are_said_with_the_number_that_is_needed() -> None:

@@ -16,6 +16,7 @@ class Brier(CalibrationScorer):
     """In [0, 2], lower is better: the mean over rows of the sum over labels of (probability - truth)^2, as Brier wrote it."""
 
     unit: ClassVar[Unit] = "number"
+    bounds: ClassVar[tuple[float, float]] = (0.0, 2.0)
 
     kind: Literal["brier"] = "brier"
 

@@ -10,6 +10,7 @@ import functools
 import importlib.util
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -57,6 +58,10 @@ class Custom(Scorer):
             wanted = "0 or 1" if self.measure == "binary" else "a number in [0, 1]"
             raise UserError(f"a scorer must give {wanted} or a Score", repr(result), f"{self.file.path}:{self.class_name}")
         return score
+
+    def check(self, examples: Sequence[Example]) -> None:
+        """The file can be loaded and its class made. Raises UserError."""
+        assert self.measure in ("binary", "mean")
 
     def _asked(self, example: Example, output: str) -> Any:
         """What the class says of one row. Raises UserError with the row and the reason when it raises, whatever it raises."""

@@ -22,6 +22,7 @@ class Mcc(LabelF1):
     """In [-1, 1]: 1 all right, 0 no better than chance (or every answer the same), below 0 worse than chance."""
 
     unit: ClassVar[Unit] = "number"
+    bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     tasks: ClassVar[tuple[str, ...]] = ("classify",)
 
     kind: Literal["mcc"] = "mcc"

@@ -53,6 +53,8 @@ class NumberScorer(Scorer):
 class Correlation(NumberScorer):
     """Base of the correlations: moments of each row, from which the coefficient of any rows is computed."""
 
+    bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+
     def placed(self, scores: Sequence[Score]) -> tuple[np.ndarray, np.ndarray]:
         """What is correlated, float64 [n] each."""
         return self.pairs(scores)

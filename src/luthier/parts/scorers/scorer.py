@@ -56,6 +56,7 @@ class Score:
 class Scorer(Config):
     """Base of every scorer. A subclass gives `kind: Literal[...]` with its name as default, `measure` and `__call__`.
 
+    bounds: the least and greatest figure, as far as there are any.
     needs: what of an Answer it reads beside the text. tasks: those that it fits, any when empty. needs_reference: whether a
     row must have an answer of its own. stored: a verdict takes the scores that the evaluation kept, because asking again would cost
     or differ; such a scorer's name must change with its settings.
@@ -64,6 +65,7 @@ class Scorer(Config):
     measure: ClassVar[Measure] = "mean"
     higher_is_better: ClassVar[bool] = True
     unit: ClassVar[Unit] = "share"
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     needs: ClassVar[Needs] = "text"
     tasks: ClassVar[tuple[str, ...]] = ()
     needs_reference: ClassVar[bool] = True

@@ -104,7 +104,7 @@ def estimate(
     grouped = groups if groups is not None and has_groups(groups) else None
     if scorer.measure == "binary" and grouped is None:
         return wilson(sum(values_of(scores)), len(scores), alpha)
-    return bca(scorer.counts(scores), scorer.statistic, grouped, Resampling(alpha, seed=seed))
+    return bca(scorer.counts(scores), scorer.statistic, grouped, Resampling(alpha, seed=seed), scorer.bounds)
 
 
 def values_of(scores: Sequence[Score]) -> list[float]:

@@ -48,7 +48,7 @@ def overview_table(found: Sequence[Found]) -> str:
     """One line for each set."""
     head = "| set | test rows | asked | deciding metric (95 % interval) | without a model | CPU s a row |\n|---|---|---|---|---|---|"
     lines = [
-        f"| [{f['title']}](#{f['set']}) | {f['rows']['test']:,} | {f['asked']['chosen']} | `{f['metric']}` "
+        f"| [{f['title']}](#{anchor(f['title'])}) | {f['rows']['test']:,} | {f['asked']['chosen']} | `{f['metric']}` "
         f"{shown(f['base_scores'][f['metric']])} | {chance(f)} | {f['cost']['cpu_seconds_per_row']:.2f} |"
         for f in found
     ]
@@ -56,6 +56,11 @@ def overview_table(found: Sequence[Found]) -> str:
     said = f"Base: `{found[0]['base']}`, {threads(found[0]['threads'])}, {' to '.join(dict.fromkeys((dates[0], dates[-1])))}."
     plot = "![The deciding metric of each set with its interval](evaluation/overview.svg)"
     return "\n\n".join([said, "\n".join([head, *lines]), plot])
+
+
+def anchor(title: str) -> str:
+    """The address of a heading within the page."""
+    return re.sub(r"\s+", "-", re.sub(r"[^\w\s-]", "", title.lower()))
 
 
 def threads(number: int) -> str:
@@ -75,7 +80,7 @@ def section(found: Found) -> str:
     said = f"Rows: {rows}. On the validation rows `{found['metric']}` was {tried}."
     said += f" {found['cut']:,} answers reached the limit of tokens." if found["cut"] else ""
     plot = f"![Metrics of {found['title']} with their intervals]({'evaluation/' + found['set']}.svg)"
-    parts = [f"## {found['title']} {{#{found['set']}}}", said, metrics_table(found), *beside(found), plot]
+    parts = [f"## {found['title']}", said, metrics_table(found), *beside(found), plot]
     if "tuned" in found:
         steps, rows_used = found["tuned"]["steps"], found["tuned"]["rows"]
         parts.append(f"Tuned with LoRA on {rows_used:,} rows, {steps} optimiser steps. {found['tuned']['verdict']['sentence']}")

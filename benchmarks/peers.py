@@ -104,6 +104,12 @@ LLAMA_FACTORY = Peer(
     by_log_softmax=True,
     default={},
     exact={**EXACT, "cross_entropy": "float64"},
-    tried=({}, EXACT, settings(bf16=True, checkpointing=False), settings(bf16=False, checkpointing=False, micro_rows=2)),
+    tried=(
+        {},
+        EXACT,
+        settings(bf16=True, checkpointing=False),
+        settings(bf16=False, checkpointing=False, micro_rows=2),
+        settings(bf16=True, checkpointing=False, micro_rows=2),
+    ),
 )  # fmt: skip
 PEERS = {"trl": TRL, "llamafactory": LLAMA_FACTORY}

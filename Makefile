@@ -15,7 +15,7 @@ help:
 	@echo "make docs         the documentation site below site/"
 	@echo "make dist         the source archive and the wheel below dist/"
 	@echo "make bench        side-by-side timings against peers (long)"
-	@echo "make evaluation   full evaluations on eight real sets, figures and plots of docs/evaluation.md (half an hour)"
+	@echo "make evaluation   full evaluations on eight real sets, figures and plots of docs/evaluation.md (long)"
 	@echo "make reliability  long kill, corruption and fuzzing runs (long)"
 
 env: $(READY)

@@ -100,7 +100,7 @@ def test_plan_estimates_time_memory_energy_and_disk(project: Path, monkeypatch: 
 def test_plan_says_what_is_built_and_what_is_not(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     document = json.loads(call(monkeypatch, project, "plan", "train.seed=99", "--json").stdout)
     states = {step["role"]: step["state"] for step in document["steps"]}
-    assert [role for role, state in states.items() if state == "to build"] == ["train", "tuned", "verdict"]
+    assert [role for role, state in states.items() if state == "to build"] == ["train", "tuned", "side_effects", "verdict"]
     assert all(len(step["key"]) == 64 for step in document["steps"])
     assert any("60 train" in line for line in document["advice"])
 

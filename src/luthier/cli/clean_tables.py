@@ -102,7 +102,7 @@ def print_cleaning(done: FileCleaning, out: Path | None, rows: int) -> DataClean
         format=done.format,
         mapping=done.mapping,
         rows=done.rows,
-        fates={fate: done.fates[fate] for fate in STYLES},
+        fates={fate: done.fates[fate] for fate in FATES},
         repairs=dict(done.repairs),
         checks=dict(done.checks),
         changes=tuple({"at": at, **asdict(edit)} for at, edit in done.edits),

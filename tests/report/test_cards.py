@@ -13,7 +13,7 @@ from luthier.report.markdown import code, safe, table, verdict_comment
 from luthier.report.model import RunReport
 from luthier.report.sections import SplitCount
 
-MODEL = ["Purpose", "Data", "Training", "Results", "Limits", "Bias", "How to load it", "How to reproduce it", "Licence"]
+MODEL = ["Purpose", "Data", "Training", "Results", "Robustness", "Limits", "Bias", "How to load it", "How to reproduce it", "Licence"]
 DATA = ["Sources and licences", "What became of the rows", "Splits", "Classes", "Lengths", "Findings", "Limits"]
 
 

@@ -68,7 +68,7 @@ class Graph:
 
     def run_key(self) -> str:
         """The key of the run as a whole: the verdict's, and with it that of everything else that the project asks of the tuned model."""
-        more = [stage.key() for stage in (self.side_effects, self.bars, self.beside.judge) if stage is not None]
+        more = [stage.key() for stage in (self.bars, self.beside.judge) if stage is not None]
         return digest([self.verdict.key(), *more]) if more else self.verdict.key()
 
 

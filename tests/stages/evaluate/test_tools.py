@@ -56,6 +56,8 @@ def test_every_answer_is_asked_for_with_the_tools_of_its_row(tmp_path: Path, lea
         workspace.store.build(stage, workspace.project.execution)
     with open_subject(*open_project(workspace.file, (), None), RunOptions(observer=ignore, stop_flag=lambda: False)) as subject:
         texts = [subject.renderer.tokenizer.spell(ids) for ids in asked]
-        assert len(texts) == 2 * (6 + 8) + 6 + 6 + 6  # watched twice, the baseline chosen, and both evaluations
+        assert (
+            len(texts) == 4 + 2 * (6 + 8) + 6 + 6 + 6
+        )  # samples before training, watched twice, the baseline chosen, and both evaluations
         assert all(text.startswith("<|im_start|>tools\n[{") and '"name": "tool_' in text for text in texts)
         assert carry_out(Parity(), subject).answer == "holds"

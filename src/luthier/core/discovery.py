@@ -10,9 +10,11 @@ import functools
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, Union
+
+from pydantic import BeforeValidator, Field
 
 from luthier.core.config import Config, parse_config
 from luthier.core.errors import MachineError, UserError, did_you_mean
@@ -70,10 +72,25 @@ def load_part(package: str, base: type[P], value: Any, what: str = "") -> P:
     if isinstance(value, base):
         return value
     what = what or base.__name__.lower()
-    fields = {"kind": value} if isinstance(value, str) else value
+    fields = _named(value)
     if not isinstance(fields, dict) or not isinstance(fields.get("kind"), str):
         raise UserError(f"a {what} must be a name or a mapping with `kind`", repr(value)[:200])
     known = discover(package, base)
     if fields["kind"] not in known:
         raise UserError(f"unknown {what} `{fields['kind']}`", fix=did_you_mean(fields["kind"], known))
     return parse_config(known[fields["kind"]], fields)
+
+
+def part_field(known: Mapping[str, type[Config]]) -> Any:
+    """The type of a config field that holds one of these parts, given by name or as a mapping with `kind` and options.
+
+    Faults name the dotted path and the nearest name, and the JSON schema lists every part with its options.
+    """
+    union = Annotated[Union[tuple(known.values())], Field(discriminator="kind")]  # noqa: UP007 - made from a tuple
+    names: Any = Literal[tuple(known)]
+    written = Union[names, union]  # noqa: UP007 - made at run time
+    return Annotated[union, BeforeValidator(_named, json_schema_input_type=written)]
+
+
+def _named(value: object) -> object:
+    return {"kind": value} if isinstance(value, str) else value

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from luthier.core.artifacts import Predictions
-from luthier.core.config import read_yaml
+from luthier.core.config import flat, read_yaml
 from luthier.core.errors import UserError, did_you_mean
 from luthier.core.record import read_record, verify
 from luthier.core.stage import Built
-from luthier.pipeline.report_data import flat
 from luthier.pipeline.run import KEYS
 from luthier.pipeline.workspace import Workspace, database_in
 from luthier.report.compare_model import RunCost

@@ -19,12 +19,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from luthier.core.config import flat
 from luthier.core.errors import Interrupted, LeaseHeld
 from luthier.core.events import Event, Metric, Note, Observer, StageFinished, StageStarted
 from luthier.core.files import make_folder
 from luthier.parts.trackers.contract import Ended, TrackedRun, Tracker
 from luthier.parts.trackers.sent import Sent
-from luthier.pipeline.report_data import flat
 from luthier.pipeline.workspace import Workspace
 from luthier.report.model import RunReport
 

@@ -7,12 +7,13 @@ folder, so a new check of any kind can be named in a project file without a list
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_origin
 
 import pydantic
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from luthier.core.config import parse_config, parse_yaml
+from luthier.core.discovery import part_field
 from luthier.core.errors import MachineError, UserError, did_you_mean
 from luthier.parts.checks.contract import Check, TextCheck
 from luthier.parts.checks.discover import check_classes
@@ -52,7 +53,7 @@ def _step_class(name: str, cls: type[Check]) -> type[Any]:
 
 def load_step(value: Any, where: str = "") -> Step:
     """A step from a check's name or a mapping with `kind`. Raises UserError with the nearest name or option."""
-    data = _named(value)
+    data = {"kind": value} if isinstance(value, str) else value
     kind = data.get("kind") if isinstance(data, dict) else None
     if kind not in step_classes():
         raise UserError("a known check is wanted", repr(kind or value)[:80], where, did_you_mean(str(kind), step_classes()))
@@ -77,17 +78,7 @@ def step_from_text(text: str) -> Step:
     return load_step(data, "--check")
 
 
-def _named(value: object) -> object:
-    return {"kind": value} if isinstance(value, str) else value
-
-
-def _item() -> Any:
-    union = Annotated[Union[tuple(step_classes().values())], Field(discriminator="kind")]  # noqa: UP007 - made from a tuple
-    names: Any = Literal[tuple(step_classes())]
-    return Annotated[union, BeforeValidator(_named, json_schema_input_type=Union[names, union])]  # noqa: UP007
-
-
 if TYPE_CHECKING:
     StepConfig = Step
 else:
-    StepConfig = _item()
+    StepConfig = part_field(step_classes())

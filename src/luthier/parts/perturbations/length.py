@@ -34,13 +34,11 @@ class Length(Perturbation):
     def changed(self, text: str, rng: random.Random, keep: frozenset[str]) -> str:
         """The text between sentences."""
         drawn: list[str] = []
-        while sum(len(sentence.split()) for sentence in drawn) < self.words:
-            drawn += rng.sample(SENTENCES, len(SENTENCES))
-            total = 0
-            for i, sentence in enumerate(drawn):
-                total += len(sentence.split())
-                if total >= self.words:
-                    drawn = drawn[: i + 1]
-                    break
+        words = 0
+        while words < self.words:
+            for sentence in rng.sample(SENTENCES, len(SENTENCES)):
+                if words < self.words:
+                    drawn.append(sentence)
+                    words += len(sentence.split())
         half = (len(drawn) + 1) // 2
         return " ".join([*drawn[:half], text, *drawn[half:]])

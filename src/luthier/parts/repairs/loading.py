@@ -6,11 +6,9 @@ name and a new repair needs no list. The default list is the order in which dama
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BeforeValidator, Field
-
-from luthier.core.discovery import discover, load_part
+from luthier.core.discovery import discover, load_part, part_field
 from luthier.parts.repairs.contract import Repair
 
 PACKAGE = "luthier.parts.repairs"
@@ -28,19 +26,7 @@ def load_repair(value: Any) -> Repair:
     return load_part(PACKAGE, Repair, value)
 
 
-def _named(value: object) -> object:
-    return {"kind": value} if isinstance(value, str) else value
-
-
-def _item() -> Any:
-    known = known_repairs()
-    union = Annotated[Union[tuple(known.values())], Field(discriminator="kind")]  # noqa: UP007 - made from a tuple
-    names: Any = Literal[tuple(known)]
-    written = Union[names, union]  # noqa: UP007 - made at run time
-    return Annotated[union, BeforeValidator(_named, json_schema_input_type=written)]
-
-
 if TYPE_CHECKING:
     RepairConfig = Repair
 else:
-    RepairConfig = _item()
+    RepairConfig = part_field(known_repairs())

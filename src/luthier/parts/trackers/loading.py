@@ -6,11 +6,9 @@ a new tracker needs no list.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BeforeValidator, Field
-
-from luthier.core.discovery import discover, load_part
+from luthier.core.discovery import discover, load_part, part_field
 from luthier.parts.trackers.contract import Tracker
 
 PACKAGE = "luthier.parts.trackers"
@@ -26,19 +24,7 @@ def load_tracker(value: Any) -> Tracker:
     return load_part(PACKAGE, Tracker, value)
 
 
-def _named(value: object) -> object:
-    return {"kind": value} if isinstance(value, str) else value
-
-
-def _item() -> Any:
-    known = known_trackers()
-    union = Annotated[Union[tuple(known.values())], Field(discriminator="kind")]  # noqa: UP007 - made from a tuple
-    names: Any = Literal[tuple(known)]
-    written = Union[names, union]  # noqa: UP007 - made at run time
-    return Annotated[union, BeforeValidator(_named, json_schema_input_type=written)]
-
-
 if TYPE_CHECKING:
     TrackerConfig = Tracker
 else:
-    TrackerConfig = _item()
+    TrackerConfig = part_field(known_trackers())

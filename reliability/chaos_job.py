@@ -1,4 +1,4 @@
-"""A small training for `ckpt-chaos`: `python reliability/chaos_job.py OUT`, resumed by the same command.
+"""A small training for `ckpt-chaos`: `python reliability/chaos_job.py OUT [PROCESSES]`, resumed by the same command.
 
 One decision: the loop, the engine and the checkpoints are those of `luthier train`; only the rows and the figures of an
 evaluation are made here, so that a call takes little longer than importing torch.
@@ -21,4 +21,4 @@ if __name__ == "__main__":
     base = out.parent / "base"
     if not (base / "model.safetensors").exists():
         save_toy(base, "llama")
-    train(str(base), str(out))
+    train(str(base), str(out), *sys.argv[2:3])

@@ -212,40 +212,40 @@ def _records(store: Path) -> dict[str, tuple[int, int]]:
 
 
 def ckpt_chaos(times: int, seed: int) -> Result:
-    """The published tool of that name on `chaos_job.py`: its own kills, torn writes and losses of unflushed bytes, judged by itself.
+    """The published tool of that name on `chaos_job.py`: its own kills, torn writes and losses of unflushed bytes, judged by itself."""
+    return _chaos(times, processes=1)
 
-    It takes the last number of a folder's name for the step, so a step that was saved again reads as step 1 to it; our own trials
-    judge lost work exactly.
+
+def ckpt_chaos_two(times: int, seed: int) -> Result:
+    """The same of a training in two gloo processes: the first one, which writes all files, is killed, and that ends the other."""
+    return _chaos(times, processes=2)
+
+
+def _chaos(times: int, processes: int) -> Result:
+    """times: at most so many points, divided between the three modes (0: every event in every mode).
+
+    The tool takes the last number of a folder's name for the step, so a step that was saved again reads as step 1 to it; our own
+    trials judge lost work exactly.
     """
     from ckpt_chaos.runner import rejudge
 
     job = Path(__file__).with_name("chaos_job.py")
     with tempfile.TemporaryDirectory(prefix="luthier-chaos-") as name:
         work = Path(name) / "runs"
-        line = [
-            sys.executable,
-            "-m",
-            "ckpt_chaos",
-            "run",
-            "--max-points",
-            str(times),
-            "--modes",
-            "before,torn,unsynced",
-            "--work",
-            str(work),
-        ]
-        line += ["--checkpoint-glob", "{out}/scratch/checkpoints/step-*", "--step-regex", r"resumed training at step (\d+)"]
-        line += ["--result-file", "{out}/final/adapter_model.safetensors", "--", sys.executable, str(job), "{out}"]
+        line = [sys.executable, "-m", "ckpt_chaos", "run", "--max-points", str(times or 100_000), "--modes", "before,torn,unsynced"]
+        line += ["--work", str(work), "--checkpoint-glob", "{out}/scratch/checkpoints/step-*"]
+        line += ["--step-regex", r"resumed training at step (\d+)", "--result-file", "{out}/final/adapter_model.safetensors"]
+        line += ["--", sys.executable, str(job), "{out}", str(processes)]
         done = subprocess.run(line, env=environment(), cwd=name, capture_output=True, text=True, check=False)
         assert (work / "reference").is_dir(), done.stderr[-2000:] + done.stdout[-2000:]
         rows = rejudge(work)
         events = len((work / "reference" / "events.log.rank0").read_text().splitlines())
     failures = [{"point": row.label, "verdict": row.verdict, "outcome": str(row.outcome)} for row in rows if row.verdict != PASS]
-    drift = sum(row.drift for row in rows)  # the n-th event bore another name: what is written aside holds the process number
     facts = {
-        "drift": drift,
         "tool": f"ckpt-chaos {version('ckpt-chaos')}",
+        "processes": processes,
         "events": events,
+        "drift": sum(row.drift for row in rows),  # the n-th event bore another name: what is written aside holds the process number
         "verdicts": Counter(row.verdict for row in rows),
     }
     return {"trials": len(rows), **facts, "failures": failures}
@@ -258,5 +258,6 @@ KILLS: dict[str, tuple[Callable[[int, int], Result], int]] = {
     "train-operations": (train_operations, 60),
     "two-processes": (two_processes, 24),
     "ckpt-chaos": (ckpt_chaos, 40),
+    "ckpt-chaos-two": (ckpt_chaos_two, 24),
     "pipeline-kills": (pipeline_kills, 12),
 }

@@ -149,6 +149,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(TRIALS)}")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--times", type=int, help="how many, instead of each trial's own number (0: all there are, where that is a number)")
     parser.add_argument("--quickstart", action="store_true", help="also kill the quickstart (real model, tens of minutes)")
     args = parser.parse_args()
     names = args.names or [n for n in TRIALS if n != "quickstart-kills" or args.quickstart]
@@ -157,6 +158,7 @@ def main() -> int:
     for name in names:
         work, times = TRIALS[name]
         began = time.monotonic()
+        times = times if args.times is None else args.times
         result = {"name": name, "date": time.strftime("%Y-%m-%d"), "seed": args.seed, **work(times, args.seed)}
         result["seconds"] = round(time.monotonic() - began, 1)
         result["cores"] = len(os.sched_getaffinity(0))

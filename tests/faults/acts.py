@@ -19,6 +19,7 @@ from luthier.core.execution import Execution
 from luthier.core.files import append_bytes, write_atomic, write_json
 from luthier.core.stage import Context, Stage
 from luthier.core.store import BuildContext, Store
+from luthier.engine.contract import Engine
 from toys import random_tokens, sequence
 
 
@@ -63,21 +64,25 @@ def chain(length: int) -> Stage[Dataset]:
     return stage
 
 
-def train(base: str, out: str) -> None:
+def train(base: str, out: str, processes: str = "1") -> None:
     """Six steps of the training loop on a toy base, resumed by the same call; leaves `<out>/final` and `<out>/metrics.jsonl`."""
-    _verb(lambda: _train(Path(base), Path(out)))
-
-
-def _train(base: Path, folder: Path) -> None:
     from luthier.engine.methods.lora import LoRASpec
-    from luthier.engine.select import load_engine
+    from luthier.engine.parallel.start import open_engine
+
+    def work() -> None:
+        execution = Execution(engine="fast", save_every=2, threads=int(processes), nproc=int(processes))
+        with open_engine(Path(base), LoRASpec(rank=2, alpha=4), execution, 13) as engine:
+            _train(engine, Path(out), execution)
+
+    _verb(work)
+
+
+def _train(engine: Engine, folder: Path, execution: Execution) -> None:
     from luthier.parts.losses.sft import SFT
     from luthier.stages.train.loop import Objective, Rows
     from luthier.stages.train.loop import train as train_to_the_end
     from luthier.stages.train.recipe import Recipe
 
-    execution = Execution(engine="fast", save_every=2, threads=1)
-    engine = load_engine(base, LoRASpec(rank=2, alpha=4), execution, 13)
     rng = np.random.default_rng(0)
     rows = tuple(sequence(random_tokens(rng, 12), [8, 9, 10, 11]) for _ in range(12))
 

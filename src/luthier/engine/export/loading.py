@@ -56,7 +56,7 @@ def load_tuned(base: Path, adapter: Path | None) -> Any:
     for weights that cannot be read.
     """
     model = load_plain(base)
-    return model if adapter is None else _with_adapter(model, adapter)
+    return model if adapter is None else with_adapter(model, adapter)
 
 
 def merge(model: Any) -> Any:
@@ -105,7 +105,8 @@ def _with_own_form(model: Any, folder: Path) -> Any:
     return model
 
 
-def _with_adapter(model: Any, folder: Path) -> Any:
+def with_adapter(model: Any, folder: Path) -> Any:
+    """The plain model with the adapter of `folder` beside its weights, by PEFT. Raises UserError for an adapter of another model."""
     from safetensors.torch import load_file
 
     config = adapter_config(folder)

@@ -15,6 +15,7 @@ from luthier.core.errors import EngineRefused
 from luthier.engine.kernels.attention import Attended, attend, attend_backward
 from luthier.engine.kernels.dense import Rule
 from luthier.engine.kernels.segments import AttentionPlan
+from luthier.engine.methods.contract import KeyValue
 
 TREE = "luthier_tree"
 TREE_ARGUMENT = "luthier_tree"
@@ -24,14 +25,18 @@ _HARMLESS = frozenset({"dropout", "position_ids", "use_cache", "cache_position",
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """What every layer is handed for one pack. windows: filled in by each layer as it is computed."""
+    """What every layer is handed for one pack. windows: filled in by each layer as it is computed.
+
+    learned: keys and values of each layer, [kv_heads, num, head_dim], that stand before those of the pack; None without any.
+    """
 
     plan: AttentionPlan
+    learned: list[KeyValue] | None = None
     windows: list[int | None] = field(default_factory=list)
 
 
 class _TreeAttention(torch.autograd.Function):
-    """q: [T, heads, head_dim]; k, v: [T, kv_heads, head_dim]. Returns [T, heads, head_dim]."""
+    """q: [T, heads, head_dim]; k, v: [num + T, kv_heads, head_dim]. Returns [T, heads, head_dim]."""
 
     @staticmethod
     def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: AttentionPlan, rule: Rule) -> torch.Tensor:
@@ -62,11 +67,15 @@ def tree_attention(
         "its keys are not those of the pack": key.shape[2] != query.shape[2],
         "its values are of another size than its keys": value.shape[3] != key.shape[3],
         "its attention is not causal": not getattr(module, "is_causal", True),
+        "its layers do not know their numbers": tree is not None and tree.learned is not None and not hasattr(module, "layer_idx"),
     }
     for reason, holds in odd.items():
         if holds:
             raise EngineRefused("the generic engine cannot pack this model", reason)
     assert tree is not None
     tree.windows.append(rule.window)
+    if tree.learned is not None:
+        above = tree.learned[module.layer_idx]
+        key, value = (torch.cat([own[None], x], 2) for own, x in zip(above, (key, value), strict=True))
     q, k, v = (x[0].transpose(0, 1).contiguous() for x in (query, key, value))
     return _TreeAttention.apply(q, k, v, tree.plan, rule)[None], None

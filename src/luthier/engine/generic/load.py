@@ -1,6 +1,7 @@
 """Builds the generic engine from a model folder: transformers' loader, the method on it, and the proof that it can be packed.
 
-One decision: the proof runs on the bare model, before the method is put on it, so a refusal says what is true of the model.
+One decision: the proof runs on the bare model, before the method is put on it, so a refusal says what is true of the model;
+learned tokens before every sequence change what is packed, so with them it runs again.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from typing import Any
 
 import torch
 
-from luthier.core.errors import EngineRefused
 from luthier.core.execution import Execution
 from luthier.engine.generic.engine import GenericEngine, Limits
 from luthier.engine.generic.packed import PackedModel
@@ -32,11 +32,11 @@ def load_generic(
     longest = prove(packed, str(folder))
     tuned = put_on(model, spec, weights, seed, folder.name)
     if tuned.root is not None:
-        raise EngineRefused(
-            "the generic engine takes methods without learned tokens", type(spec).__name__, str(folder), "use engine=reference"
-        )
+        packed.root = tuned.root
+        prove(packed, str(folder))
     budget = BUDGET if execution.micro_batch_tokens == "auto" else execution.micro_batch_tokens
-    limits = Limits(model.config.vocab_size, min(longest_of(model.config), _reach(model.config), longest or 2**31), budget)
+    room = min(longest_of(model.config), _reach(model.config), longest or 2**31)
+    limits = Limits(model.config.vocab_size, room - (tuned.root.num_tokens if tuned.root else 0), budget)
     return GenericEngine(packed, tuned.adapters, limits)
 
 

@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from luthier.core.errors import EngineRefused
 from luthier.engine.generic.attention import TREE, TREE_ARGUMENT, Tree, tree_attention
 from luthier.engine.kernels.segments import plan_attention
+from luthier.engine.methods.contract import Root
 from luthier.engine.trees.pack import Pack
 
 MASKED = ("falcon",)
@@ -25,13 +26,17 @@ _PACKED = "the generic engine packs models that use transformers' attention inte
 
 
 class PackedModel:
-    """`model`: a transformers decoder with its output layer, in evaluation mode. Raises EngineRefused for one that cannot be packed."""
+    """`model`: a transformers decoder with its output layer, in evaluation mode. Raises EngineRefused for one that cannot be packed.
+
+    root: learned tokens above everything in a pack, which are computed once for all of it.
+    """
 
     def __init__(self, model: Any) -> None:
         self.model, self.decoder, self.head = model, model.get_decoder(), model.get_output_embeddings()
         self.plain = model.config._attn_implementation
         self.masked = model.config.model_type in MASKED
         self.windows: tuple[int | None, ...] = ()
+        self.root: Root | None = None
         if self.head is None:
             raise EngineRefused(_PACKED, "a model without an output layer")
         if getattr(model.config, "alibi", False):
@@ -51,16 +56,30 @@ class PackedModel:
 
     def hidden(self, pack: Pack) -> torch.Tensor:
         """Rows after the final norm, [T, hidden]."""
-        ids, positions = (torch.from_numpy(x)[None] for x in (pack.tokens, pack.positions))
+        nodes, positions = below_root(pack, self.root.num_tokens if self.root else 0)
+        first, learned = len(positions) - pack.num_rows, self.root.keys_values() if self.root else None
+        inputs = self._inputs(pack)
+        given = {**inputs, "position_ids": torch.from_numpy(positions[first if "input_ids" in inputs else 0 :])[None], "use_cache": False}
         if self.masked:
-            mask = dense_mask(pack.nodes, self.dtype)
+            if learned is not None:
+                raise EngineRefused(_PACKED, f"{self.model.config.model_type} with learned keys and values")
             with exact_products(self.dtype):
-                return self.decoder(input_ids=ids, position_ids=positions, attention_mask=mask, use_cache=False).last_hidden_state[0]
-        tree = Tree(plan_attention(pack.nodes, pack.positions))
+                out = self.decoder(**given, attention_mask=dense_mask(nodes, self.dtype))
+            return out.last_hidden_state[0, -pack.num_rows :]
+        rows = np.arange(first, len(positions)) if learned is not None else None  # learned keys have no queries
+        tree = Tree(plan_attention(nodes, positions, rows), learned)
         with self._tree_attention():
-            out = self.decoder(input_ids=ids, position_ids=positions, use_cache=False, **{TREE_ARGUMENT: tree})
+            out = self.decoder(**given, **{TREE_ARGUMENT: tree})
         self.windows = tuple(tree.windows)
-        return out.last_hidden_state[0]
+        return out.last_hidden_state[0, -pack.num_rows :]
+
+    def _inputs(self, pack: Pack) -> dict[str, torch.Tensor]:
+        """The pack's tokens, or their embeddings behind learned ones."""
+        ids = torch.from_numpy(pack.tokens)[None]
+        learned = self.root.embeddings() if self.root else None
+        if learned is None:
+            return {"input_ids": ids}
+        return {"inputs_embeds": torch.cat([learned[None], self.model.get_input_embeddings()(ids)], 1)}
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """[U, vocabulary] of hidden rows [U, hidden], with what the model does to its logits (Gemma, Cohere, Granite)."""
@@ -87,6 +106,14 @@ def exact_products(dtype: torch.dtype) -> Iterator[None]:
         return
     with sdpa_kernel(SDPBackend.MATH):
         yield
+
+
+def below_root(pack: Pack, num: int) -> tuple[np.ndarray, np.ndarray]:
+    """The pack's nodes [N + 1, 3] and positions [num + T] with `num` learned rows above all its trees; as they are for 0."""
+    if not num:
+        return pack.nodes, pack.positions
+    root = np.array([[0, num, num + pack.num_rows]])
+    return np.concatenate([root, pack.nodes + num]), np.concatenate([np.arange(num), pack.positions + num])
 
 
 def dense_mask(nodes: np.ndarray, dtype: torch.dtype) -> torch.Tensor:

@@ -13,6 +13,7 @@ import torch
 
 from luthier.core.errors import EngineRefused
 from luthier.engine.generic.packed import PackedModel, check_windows, exact_products
+from luthier.engine.reference.engine import below
 from luthier.engine.trees.pack import build_full_pack
 
 _LIMIT = {torch.float64: 1e-9, torch.float32: 1e-3}
@@ -50,11 +51,18 @@ def _compare(packed: PackedModel, sequences: list[np.ndarray], where: str) -> No
 
 
 def _alone(packed: PackedModel, tokens: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hidden rows and logits by the model as transformers runs it."""
+    """Hidden rows and logits by the model as transformers runs it, below its learned tokens (whose cache each call uses up)."""
     ids = torch.from_numpy(tokens.astype(np.int64))[None]
-    given: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
+    size = len(tokens)
+
+    root, model = packed.root, packed.model
+
+    def given() -> dict[str, Any]:
+        plain = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        return {"use_cache": False, **(plain if root is None else below(root, model, ids))}
+
     with exact_products(packed.dtype):
-        return packed.decoder(**given).last_hidden_state[0], packed.model(**given).logits[0]
+        return packed.decoder(**given()).last_hidden_state[0, -size:], model(**given()).logits[0, -size:]
 
 
 def _branches(vocabulary: int) -> list[np.ndarray]:

@@ -80,10 +80,14 @@ def start_tokens(model: Any, num: int, seed: int) -> torch.Tensor:
 
 
 def install_root(model: Any, config: Any, start: torch.Tensor) -> tuple[Any, dict[str, torch.nn.Parameter]]:
-    """(PEFT's model, its one parameter by saved name), which starts as `start`."""
+    """(PEFT's model, its one parameter by saved name), which starts as `start`. Raises UserError where PEFT gives it another size."""
     wrapped, parameters = wrap(model, config)
     wrapped.prompt_encoder.to(model.dtype)
     (parameter,) = parameters.values()
+    if parameter.shape != start.shape:
+        must = f"a model is wanted for which PEFT's {config.peft_type.value.lower()} has the size of its layers"
+        got = f"{model.config.model_type}, whose own are {list(start.shape)} and PEFT's {list(parameter.shape)}"
+        raise UserError(must, got, "train.method.kind", "use another method, e.g. lora")
     with torch.no_grad():
         parameter.copy_(start)
     return wrapped, {NAME: parameter}

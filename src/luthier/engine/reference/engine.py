@@ -180,17 +180,22 @@ def longest_of(config: Any) -> int:
 
 def below(root: Root, model: Any, ids: torch.Tensor) -> dict[str, Any]:
     """The inputs of a decoder for one sequence (int64 [1, N]) with a learned root before it, as PEFT gives them."""
-    from transformers import DynamicCache
-
     inputs: dict[str, Any] = {"attention_mask": torch.ones(1, root.num_tokens + ids.shape[1], dtype=torch.int64)}
-    embeddings, keys_values = root.embeddings(), root.keys_values()
+    embeddings = root.embeddings()
     if embeddings is not None:
         return inputs | {"inputs_embeds": torch.cat([embeddings[None], model.get_input_embeddings()(ids)], 1)}
-    assert keys_values is not None
-    cache = DynamicCache(config=model.config)
-    for layer, (keys, values) in enumerate(keys_values):
-        cache.update(keys[None], values[None], layer)
-    return inputs | {"input_ids": ids, "past_key_values": cache}
+    return inputs | {"input_ids": ids, "past_key_values": cache_of(root, model)}
+
+
+def cache_of(root: Root, model: Any, num: int = 1) -> Any:
+    """transformers' cache of a batch of `num` sequences that holds the root's learned keys and values."""
+    from transformers import DynamicCache
+
+    learned, cache = root.keys_values(), DynamicCache(config=model.config)
+    assert learned is not None
+    for layer, pair in enumerate(learned):
+        cache.update(*(t.expand(num, -1, -1, -1) for t in pair), layer)
+    return cache
 
 
 def _target_weights(s: TokenSequence) -> np.ndarray:

@@ -13,12 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from luthier.core.artifacts import BaseModel
 from luthier.core.errors import AnswerIsNo, Interrupted, UserError
 from luthier.core.events import Note, Progress
 from luthier.core.stage import Stage
-from luthier.engine.models.kinds import WORDS
 from luthier.pipeline.doctor.document import ProjectProofs, ProofLine, SamplePiece
+from luthier.pipeline.doctor.plain import answer_in_words
 from luthier.pipeline.doctor.proof import Finding, Proof, find_proofs
 from luthier.pipeline.doctor.subject import StoredRow, Subject, untrained
 from luthier.pipeline.run import RunOptions
@@ -71,7 +70,6 @@ def open_subject(workspace: Workspace, run: str, options: RunOptions) -> Iterato
 
     graph = workspace.graph
     base = build(graph.base)
-    _only_decoders(base.result)
     dataset, prepared = build(graph.split), build(graph.prepared)
     trained = workspace.store.is_built(graph.train)
     with tempfile.TemporaryDirectory(prefix="luthier-doctor-") as work:
@@ -85,19 +83,6 @@ def open_subject(workspace: Workspace, run: str, options: RunOptions) -> Iterato
             model += f" (this project file is not trained yet; {_known(workspace)})"
         options.observer(Note(f"proving on {model}"))
         yield Subject(model, trained, workspace.project, base, dataset, prepared, checkpoint, start, Path(work))
-
-
-def _only_decoders(base: BaseModel) -> None:
-    """Raises UserError for another kind of model, with what does not apply to it and what proves the rest."""
-    if base.kind == "decoder":
-        return
-    lacks = {
-        "encoder": "reads texts and writes none: it has no chat template, end of turn, packing or generation to prove",
-        "seq2seq": "has no chat template and no packing to prove",
-    }[base.kind]
-    tests = {"encoder": "tests/parity/test_encoders.py", "seq2seq": "tests/parity/test_seq2seq.py"}[base.kind]
-    fix = f"`luthier doctor --machine` looks at the machine; the gradients of such models are proven in {tests}"
-    raise UserError("the proofs are of decoders", f"{base.name}, {WORDS[base.kind]}, which {lacks}", "base", fix)
 
 
 def prove(subject: Subject, options: RunOptions) -> ProjectProofs:
@@ -147,10 +132,12 @@ def carry_out(proof: Proof, subject: Subject) -> ProofLine:
 
 
 def _sample(row: StoredRow, subject: Subject) -> tuple[SamplePiece, ...]:
-    """The row's stored tokens spelled out, cut where training begins and ends."""
+    """The row's stored tokens spelled out, cut where training begins and ends; an encoder's answer in words."""
     pieces: list[SamplePiece] = []
     tokenizer, sequence = subject.renderer.tokenizer, row.sequence
     edges = [0, *[i for i in range(1, len(sequence.tokens)) if bool(sequence.weights[i]) != bool(sequence.weights[i - 1])]]
     for start, end in zip(edges, [*edges[1:], len(sequence.tokens)], strict=True):
-        pieces.append(SamplePiece(text=tokenizer.spell(sequence.tokens[start:end]), trained=bool(sequence.weights[start])))
+        trained, ids = bool(sequence.weights[start]), sequence.tokens[start:end]
+        in_words = trained and subject.kind == "encoder"
+        pieces.append(SamplePiece(text=answer_in_words(ids, subject) if in_words else tokenizer.spell(ids), trained=trained))
     return tuple(pieces)

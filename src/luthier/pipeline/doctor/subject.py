@@ -7,12 +7,13 @@ adapter that does nothing would let every proof about adapters pass; it goes thr
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from luthier.core.artifacts import BaseModel, Checkpoint, Dataset, Prepared
 from luthier.core.execution import Execution
@@ -27,9 +28,12 @@ if TYPE_CHECKING:
     import numpy as np
 
     from luthier.engine.contract import Engine, TokenSequence
+    from luthier.engine.encoder.predictor import EncoderPredictor
+    from luthier.engine.methods.contract import MethodSpec
     from luthier.engine.predictor import Predictor
+    from luthier.engine.select import Dtype
+    from luthier.engine.text.load import AnyRenderer
     from luthier.engine.text.prepared import PreparedSplit
-    from luthier.engine.text.renderer import Renderer
     from luthier.stages.train.loop import Rows
 
 NUM_ROWS, MAX_TOKENS = 5, 2000
@@ -69,12 +73,17 @@ class Subject:
         given = self.project.execution
         return given if given.micro_batch_tokens != "auto" else given.model_copy(update={"micro_batch_tokens": MICRO_BATCH_TOKENS})
 
-    @cached_property
-    def renderer(self) -> Renderer:
-        """The one that training used."""
-        from luthier.engine.text.renderer import Renderer
+    @property
+    def kind(self) -> Literal["decoder", "encoder", "seq2seq"]:
+        """What the base is."""
+        return self.base.result.kind
 
-        return Renderer.load(self.prepared.path / "renderer")
+    @cached_property
+    def renderer(self) -> AnyRenderer:
+        """The one that training used."""
+        from luthier.engine.text.load import load_renderer
+
+        return load_renderer(self.prepared.path / "renderer")
 
     @cached_property
     def stored(self) -> dict[str, PreparedSplit]:
@@ -97,11 +106,14 @@ class Subject:
 
     @cached_property
     def rows(self) -> tuple[StoredRow, ...]:
-        """The shortest different training rows, whole ones if there are any: at most NUM_ROWS, and of MAX_TOKENS after the first two."""
-        training = self.stored_rows[: len(self.stored["train"].sequences)]
+        """The shortest different training rows, whole ones if there are any: at most NUM_ROWS, and of MAX_TOKENS after the first two.
+
+        Where rows are padded (no decoder) those of different lengths come first, or nothing of padding would be proven.
+        """
+        training = _by_length(self.stored_rows[: len(self.stored["train"].sequences)], mixed=self.kind != "decoder")
         chosen: dict[bytes, StoredRow] = {}
         tokens = 0
-        for row in sorted(training, key=lambda r: (r.cut, len(r.sequence.tokens))):
+        for row in training:
             tokens += len(row.sequence.tokens)
             if len(chosen) >= NUM_ROWS or (len(chosen) >= 2 and tokens > MAX_TOKENS):
                 break
@@ -124,13 +136,14 @@ class Subject:
         return list(self.training_rows.sequences)
 
     @cached_property
-    def predictor(self) -> Predictor:
+    def predictor(self) -> Predictor | EncoderPredictor:
         """What evaluation loads for the checkpoint, by the same function."""
+        from luthier.engine.encoder.predictor import EncoderPredictor
         from luthier.engine.predictor import Predictor
         from luthier.stages.evaluate.model import load_predictor
 
         found = load_predictor(self.checkpoint, self.execution, self.project.decoding(), choices_of(self.dataset))
-        assert isinstance(found, Predictor)  # a decoder's: the doctor proves nothing else
+        assert isinstance(found, Predictor | EncoderPredictor)  # a checkpoint's
         return found
 
     @property
@@ -140,14 +153,12 @@ class Subject:
 
     @cached_property
     def untuned(self) -> Engine:
-        """The project's engine on the base alone."""
-        from luthier.engine.select import load_engine
-
-        return load_engine(Path(self.base.result.folder), None, self.execution, seed=0)
+        """The project's engine on the base alone (an encoder: with the head that training starts from)."""
+        return self.load(None, self.execution, self.project.train.seed)
 
     @cached_property
     def twin(self) -> Engine:
-        """The slow twin with the adapter: plain transformers and PEFT, one row at a time."""
+        """The slow twin with the adapter: transformers' own model, one row at a time."""
         return self.with_adapter(self.execution.model_copy(update={"engine": "reference"}))
 
     @cached_property
@@ -167,36 +178,53 @@ class Subject:
 
     @cached_property
     def _start_state(self) -> dict[str, Any]:
-        from luthier.engine.methods.folder import read_adapter
+        from safetensors.torch import load_file
 
-        _, weights = read_adapter(self.start.path / "adapter")
-        return {f"adapter.{name}": value for name, value in weights.items()}
+        from luthier.engine.methods.folder import WEIGHTS
+
+        return {f"adapter.{name}": value for name, value in load_file(self.start.path / "adapter" / WEIGHTS).items()}
 
     def with_adapter(self, execution: Execution) -> Engine:
         """Another engine on the same model and adapter."""
+        return self.load(self.checkpoint.path / "adapter", execution, 0)
+
+    def load(self, method: MethodSpec | Path | None, execution: Execution, seed: int, dtype: Dtype = "float32") -> Engine:
+        """An engine on the base, as training and evaluation load it. method: what to train, or the folder of an adapter."""
         from luthier.engine.export.loading import quiet_libraries
-        from luthier.engine.select import load_engine
+        from luthier.engine.loading import load_for
 
         with quiet_libraries():
-            return load_engine(Path(self.base.result.folder), None, execution, seed=0, adapter=self.checkpoint.path / "adapter")
+            return load_for(self.renderer, Path(self.base.result.folder), method, execution, seed, dtype)
+
+
+def _by_length(rows: Sequence[StoredRow], mixed: bool) -> list[StoredRow]:
+    """Whole rows first, then the shortest. mixed: the first row of every length before the second of any."""
+    seen: Counter[tuple[bool, int]] = Counter()
+    ranked = []
+    for row in sorted(rows, key=lambda r: (r.cut, len(r.sequence.tokens))):
+        kind = (row.cut, len(row.sequence.tokens))
+        ranked.append((row.cut, seen[kind] if mixed else 0, row))
+        seen[kind] += 1
+    return [row for *_, row in sorted(ranked, key=lambda r: r[:2])]
 
 
 def untrained(project: Project, base: Built[BaseModel], prepared: Built[Prepared], work: Path) -> Built[Checkpoint]:
     """An untrained adapter by the project's recipe, moved by its seed, in the layout of a trained one."""
-    from luthier.engine.select import load_engine
-    from luthier.engine.text.renderer import Renderer
+    from luthier.engine.loading import load_for
+    from luthier.engine.text.load import load_renderer
 
     recipe, folder = project.train, work / "untrained"
-    engine = load_engine(Path(base.result.folder), recipe.method.spec(), project.execution, recipe.seed)
-    move_weights(engine, recipe.seed)
     shutil.copytree(prepared.path / "renderer", folder / "renderer", copy_function=shutil.copyfile)
+    renderer = load_renderer(folder / "renderer")
+    engine = load_for(renderer, Path(base.result.folder), recipe.method.spec(), project.execution, recipe.seed)
+    move_weights(engine, recipe.seed)
     engine.save_adapter(folder / "adapter", base.result.name)
     result = Checkpoint(
         base=base.result.name,
         base_folder=base.result.folder,
         base_sha256=base.result.weights_sha256,
         method=recipe.method.model_dump(mode="json"),
-        renderer_hash=Renderer.load(folder / "renderer").hash,
+        renderer_hash=renderer.hash,
         engine=engine.name,
         steps=0,
         best_step=0,

@@ -1,18 +1,21 @@
 """Adapter applied: the model that evaluation and chat load is the base plus this very adapter.
 
 One decision: the engine is loaded by evaluation's own function from the checkpoint's files; it must differ from the base and
-equal plain PEFT with the same files, and a fresh adapter must change nothing.
+equal plain PEFT with the same files (an encoder's head among them), and a fresh adapter must change nothing.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from luthier.pipeline.doctor.document import Figure
+from luthier.pipeline.doctor.plain import OUTPUT, load_by_libraries, outputs_apart, outputs_by_engine, outputs_by_libraries, plain_renderer
 from luthier.pipeline.doctor.proof import LOGPROB, Finding, Proof
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from luthier.engine.contract import Engine
     from luthier.pipeline.doctor.subject import Subject
 
 LEAST_CHANGE = 1e-6
@@ -31,25 +34,16 @@ class AdapterApplied(Proof):
     def __call__(self, subject: Subject) -> Finding:
         import numpy as np
 
-        from luthier.engine.contract import Sampling
-        from luthier.engine.select import load_engine
-
-        rows = subject.sequences
+        rows, recipe = subject.sequences, subject.project.train
         base, tuned = (np.concatenate(engine.logprobs(rows)) for engine in (subject.untuned, subject.engine))
-        twin = np.concatenate(subject.twin_scores)
-        recipe = subject.project.train
         spec = recipe.method.spec()
-        start = load_engine(Path(subject.base.result.folder), spec, subject.execution, recipe.seed)
-        fresh = np.concatenate(start.logprobs(rows))
-        prompts = [subject.renderer.prompt(r.example.prompt, r.example.tools) for r in subject.rows[:CANARIES]]
-        sampling = Sampling(CANARY_TOKENS, stop_ids=subject.renderer.stop_ids)
-        answers = [[c.tokens for c in engine.sample(prompts, sampling)] for engine in (subject.untuned, subject.engine)]
-        changed = sum(a != b for a, b in zip(*answers, strict=True))
+        fresh = np.concatenate(subject.load(spec, subject.execution, recipe.seed).logprobs(rows))
+        changed = sum(a != b for a, b in zip(*(_canaries(engine, subject) for engine in (subject.untuned, subject.engine)), strict=True))
         figures = (
             Figure(
                 name="largest change of a log-probability, nats", value=float(np.abs(tuned - base).max()), bound=LEAST_CHANGE, at_least=True
             ),
-            Figure(name="against plain PEFT with the same files, nats", value=float(np.abs(tuned - twin).max()), bound=LOGPROB),
+            _against_peft(subject, tuned),
             Figure(
                 name="change by a fresh adapter, nats",
                 value=float(np.abs(fresh - base).max()),
@@ -58,3 +52,30 @@ class AdapterApplied(Proof):
             Figure(name="canary answers that changed", value=changed),
         )
         return Finding(f"the loaded model is the base plus the adapter's {subject.checkpoint.result.num_trainable:,} weights", figures)
+
+
+def _against_peft(subject: Subject, tuned: np.ndarray) -> Figure:
+    """How far the loaded model is from plain PEFT with the same files. tuned: its log-probabilities, flat."""
+    import numpy as np
+
+    if subject.kind == "decoder":
+        error = float(np.abs(tuned - np.concatenate(subject.twin_scores)).max())
+        return Figure(name="against plain PEFT with the same files, nats", value=error, bound=LOGPROB)
+    wanted = outputs_by_libraries(load_by_libraries(subject), subject)
+    error = outputs_apart(outputs_by_engine(subject.engine, subject), wanted)
+    return Figure(name="against plain transformers and PEFT with the same files, relative above 1", value=error, bound=OUTPUT)
+
+
+def _canaries(engine: Engine, subject: Subject) -> list[object]:
+    """What the engine answers to the first rows: a few tokens, or what a head says."""
+    from luthier.engine.contract import Sampling
+
+    if subject.kind == "encoder":
+        answers = plain_renderer(subject).answers
+        assert answers is not None
+        width = answers.num_values
+        values = outputs_by_engine(engine, subject).reshape(-1, width)[:CANARIES]
+        return [answers.text(row) for row in values]
+    prompts = [subject.renderer.prompt(r.example.prompt, r.example.tools) for r in subject.rows[:CANARIES]]
+    sampling = Sampling(CANARY_TOKENS, stop_ids=subject.renderer.stop_ids)
+    return [c.tokens for c in engine.sample(prompts, sampling)]

@@ -12,7 +12,7 @@ from luthier.pipeline.doctor.document import Figure
 from luthier.pipeline.doctor.proof import Finding, Proof
 
 if TYPE_CHECKING:
-    from luthier.engine.text.renderer import Renderer
+    from luthier.engine.text.load import AnyRenderer
     from luthier.pipeline.doctor.subject import Subject
 
 
@@ -26,7 +26,7 @@ class Beginning(Proof):
 
     def __call__(self, subject: Subject) -> Finding:
         renderer = subject.renderer
-        bos = renderer.tokenizer.control.get(renderer.style.special.get("bos_token", ""))
+        bos = renderer.tokenizer.control.get(_name(renderer))
         stored = [tuple(row.sequence.tokens[:2].tolist()) for row in subject.stored_rows]
         asked = [tuple(renderer.prompt(r.example.prompt, r.example.tools)[:2].tolist()) for r in subject.rows]
         doubled = sum(len(two) == 2 and two[0] == two[1] == bos for two in (*stored, *asked)) if bos is not None else 0
@@ -39,17 +39,26 @@ class Beginning(Proof):
         return Finding(_words(renderer, bos, with_bos, len(stored)), figures)
 
 
-def _words(renderer: Renderer, bos: int | None, with_bos: int, rows: int) -> str:
+def _name(renderer: AnyRenderer) -> str:
+    """The token that may begin a text: an encoder's is its `cls_token`."""
+    from luthier.engine.text.plain import TextRenderer
+
+    if isinstance(renderer, TextRenderer):
+        return renderer.special.get("cls_token") or renderer.special.get("bos_token", "")
+    return renderer.style.special.get("bos_token", "")
+
+
+def _words(renderer: AnyRenderer, bos: int | None, with_bos: int, rows: int) -> str:
     if bos is None:
         return f"the model has no beginning-of-text token, and none of {rows:,} rows begins with one"
     name = renderer.tokenizer.text_of(bos)
     if with_bos:
         return f"{with_bos:,} of {rows:,} stored rows and the prompts of evaluation begin with one {name}"
     adds = " though its tokenizer would add one by itself: other programs may" if _adds(renderer, bos) else ""
-    return f"the template writes no {name}, and no row begins with one{adds}"
+    return f"nothing writes {name}, and no row begins with one{adds}"
 
 
-def _adds(renderer: Renderer, bos: int) -> bool:
+def _adds(renderer: AnyRenderer, bos: int) -> bool:
     """Whether tokenizer.json itself puts the token before a text."""
     from tokenizers import Tokenizer
 

@@ -29,10 +29,15 @@ class EndOfTurn(Proof):
     hurts: ClassVar[str] = "the tuned model would never stop: answers run on to the limit of tokens"
 
     def __call__(self, subject: Subject) -> Finding:
-        stops = set(subject.renderer.stop_ids)
+        from luthier.engine.text.plain import TextRenderer
+
+        if subject.kind == "encoder":
+            return Finding("an encoder answers with a head and writes no text: no answer has an end", applies=False)
+        renderer = subject.renderer
+        stops = set(renderer.stop_ids)
         whole = [row for row in subject.stored_rows if not row.cut]
         without = sum(not _ends(row, stops) for row in whole)
-        name = subject.renderer.tokenizer.text_of(subject.renderer.end_of_turn)
+        name = renderer.tokenizer.text_of(renderer.stop_ids[0] if isinstance(renderer, TextRenderer) else renderer.end_of_turn)
         share, asked, limit = _stop_share(subject)
         who = "the model" if subject.trained else "the untuned base"
         proven = f"{name} is the last trained token of every answer in {len(whole):,} rows"

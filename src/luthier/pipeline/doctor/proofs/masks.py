@@ -10,6 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from luthier.pipeline.doctor.document import Figure
+from luthier.pipeline.doctor.plain import mask_fault
 from luthier.pipeline.doctor.proof import Finding, Proof
 from luthier.pipeline.doctor.subject import stretches
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from luthier.core.records import Message
+    from luthier.engine.text.load import AnyRenderer
     from luthier.engine.text.renderer import Renderer
     from luthier.pipeline.doctor.subject import StoredRow, Subject
 
@@ -49,8 +51,12 @@ def _trained(row: StoredRow) -> int:
     return int((row.sequence.weights != 0).sum())
 
 
-def _fault(row: StoredRow, renderer: Renderer) -> str | None:
+def _fault(row: StoredRow, renderer: AnyRenderer) -> str | None:
     """What is wrong with the mask of one row, or None."""
+    from luthier.engine.text.plain import TextRenderer
+
+    if isinstance(renderer, TextRenderer):
+        return mask_fault(row, renderer)
     found = [_spelled(renderer, row.sequence.tokens[a:b]) for a, b in stretches(row.sequence)]
     answers = _answers(row, renderer)
     if row.cut:

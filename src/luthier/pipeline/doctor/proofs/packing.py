@@ -37,7 +37,7 @@ class Packing(Proof):
         engine, rows = subject.engine, subject.sequences
         if len(rows) < 2:
             return Finding("there is one row only: nothing is packed", applies=False)
-        if engine.name == "reference":
+        if engine.name == "reference" or (subject.kind != "decoder" and subject.execution.engine == "reference"):
             why = f" ({engine.refusal})" if engine.refusal else ""
             return Finding(f"the reference engine computes each row alone{why}: nothing is packed or shared", applies=False)
         weight, loss = trained_weight(rows), subject.project.train.loss()
@@ -49,24 +49,32 @@ class Packing(Proof):
             Figure(name="log-probability against each row alone, nats", value=_apart(scores, _one_by_one(engine, rows)), bound=LOGPROB),
             Figure(name="log-probability against the slow twin, nats", value=_apart(scores, subject.twin_scores), bound=LOGPROB),
             Figure(name="gradient against each row alone, relative", value=relative(together.vector, alone.vector), bound=REGROUPED),
-            Figure(name="other rows moved by a changed token, nats", value=_poisoned(engine, rows, scores), bound=POISON),
+            Figure(name="other rows moved by a changed token, nats", value=_poisoned(subject, scores), bound=POISON),
         )
-        proven = f"{len(rows)} rows in one tree, {together.shared:.0%} of their tokens shared, equal the rows one by one"
-        return Finding(proven, figures)
+        shape = f"in one tree, {together.shared:.0%} of their tokens shared," if subject.kind == "decoder" else _padded(rows)
+        return Finding(f"{len(rows)} rows {shape} equal the rows one by one", figures)
+
+
+def _padded(rows: list[TokenSequence]) -> str:
+    lengths = sorted({len(row.tokens) for row in rows})
+    return f"of {lengths[0]} to {lengths[-1]} tokens, padded side by side," if len(lengths) > 1 else "of one length, without padding,"
 
 
 def _one_by_one(engine: Engine, rows: list[TokenSequence]) -> list[np.ndarray]:
     return [engine.logprobs([row])[0] for row in rows]
 
 
-def _poisoned(engine: Engine, rows: list[TokenSequence], before: list[np.ndarray]) -> float:
-    """How far the other rows move when the first token of the first row's answer becomes another one."""
+def _poisoned(subject: Subject, before: list[np.ndarray]) -> float:
+    """How far the other rows move when one token of the first row becomes another one: the first of its answer, of an encoder
+    the middle one of its text (an answer is no input there)."""
     import numpy as np
 
-    tokens = rows[0].tokens.copy()
-    at = int(np.flatnonzero(rows[0].weights)[0])
-    tokens[at] = next(t for row in rows[1:] for t in row.tokens[::-1] if t != tokens[at])
-    return _apart(before[1:], engine.logprobs([replace(rows[0], tokens=tokens), *rows[1:]])[1:])
+    rows, head = subject.sequences, subject.kind == "encoder"
+    tokens, first = rows[0].tokens.copy(), int(np.flatnonzero(rows[0].weights)[0])
+    at = first // 2 if head else first
+    others = (t for row in rows[1:] for t in (row.tokens[row.weights == 0] if head else row.tokens)[::-1])
+    tokens[at] = next(t for t in others if t != tokens[at])
+    return _apart(before[1:], subject.engine.logprobs([replace(rows[0], tokens=tokens), *rows[1:]])[1:])
 
 
 def _apart(found: list[np.ndarray], wanted: list[np.ndarray]) -> float:

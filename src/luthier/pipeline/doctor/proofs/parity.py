@@ -1,5 +1,7 @@
 """Template parity: training, evaluation, the untuned baseline and chat hand the model the same tokens for the same row.
 
+Where there is no template (encoders, encoder-decoders) the tokens must be those of transformers' own tokenizer.
+
 One decision: evaluation and chat are run up to their engine, which is replaced by a recorder: what is compared are the tokens
 that would have been computed, not the tokens that a renderer promises.
 """
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from luthier.pipeline.doctor.document import Figure
+from luthier.pipeline.doctor.plain import read_by_library
 from luthier.pipeline.doctor.proof import Finding, Proof
 
 if TYPE_CHECKING:
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
     from luthier.core.records import Example
     from luthier.engine.contract import Completion, TokenSequence
+    from luthier.engine.text.load import AnyRenderer
     from luthier.pipeline.doctor.subject import StoredRow, Subject
 
 
@@ -29,36 +33,58 @@ class Parity(Proof):
     hurts: ClassVar[str] = "the model would be asked otherwise than it was trained: evaluation and chat look worse than they are"
 
     def __call__(self, subject: Subject) -> Finding:
-        from luthier.engine.text.renderer import Renderer
-
         rows = [row for row in subject.rows if not row.cut]
         if not rows:
-            return Finding("the length limit cut every short row, so no stored row is a whole conversation", applies=False)
-        base = Renderer.from_model(Path(subject.base.result.folder), subject.renderer.policy)
+            return Finding("the length limit cut every short row, so no stored row is a whole one", applies=False)
+        base = _of_base(subject)
         faults: list[str] = []
         talked = 0
-        for row in rows:
+        read = read_by_library(subject, rows) if subject.kind != "decoder" else []
+        for number, row in enumerate(rows):
             prompts = {
                 "evaluation": _by_evaluation(subject, row.example),
                 "the baseline": base.prompt(row.example.prompt, row.example.tools),
             }
-            if _can_be_chatted(row.example):
+            if subject.kind != "decoder":
+                prompts["transformers' tokenizer"] = read[number]
+            if subject.kind != "encoder" and _can_be_chatted(row.example):
                 prompts["chat"] = _by_chat(subject, row.example)
                 talked += 1
             faults += [f"{path}: {fault}" for path, prompt in prompts.items() if (fault := _differs(row, prompt, subject)) is not None]
         hashes = {subject.renderer.hash, subject.predictor.renderer.hash, base.hash}
-        chat = f", {talked} of them as chat asks" if talked < len(rows) else ", evaluation, baseline and chat"
         figures = (
             Figure(name="prompts with other tokens than in training", value=len(faults), bound=0),
             Figure(name="different renderers", value=len(hashes), bound=1),
         )
-        return Finding(f"{len(rows)} rows have the same tokens in training{chat}", figures, tuple(dict.fromkeys(faults))[:3])
+        return Finding(_words(subject, len(rows), talked), figures, tuple(dict.fromkeys(faults))[:3])
+
+
+def _of_base(subject: Subject) -> AnyRenderer:
+    """The renderer made from the base's own files, with the project's limits and answers."""
+    from luthier.engine.text.plain import TextRenderer
+    from luthier.engine.text.renderer import Renderer
+
+    folder, own = Path(subject.base.result.folder), subject.renderer
+    if isinstance(own, TextRenderer):
+        return TextRenderer.from_model(folder, own.policy, own.answers)
+    return Renderer.from_model(folder, own.policy)
+
+
+def _words(subject: Subject, rows: int, talked: int) -> str:
+    paths = ["training", "evaluation", "baseline"]
+    if subject.kind != "decoder":
+        paths.append("transformers' own tokenizer")
+    if talked == rows:
+        paths.append("chat")
+    some = f", {talked} of them as chat asks" if 0 < talked < rows else ""
+    return f"{rows} rows have the same tokens in {', '.join(paths[:-1])} and {paths[-1]}{some}"
 
 
 class _Recorder:
     """Stands where an engine stands and keeps the tokens it is handed."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_values: int = 1) -> None:
+        self.num_values = num_values
         self.prompts: list[np.ndarray] = []
         self.sequences: list[TokenSequence] = []
 
@@ -74,6 +100,12 @@ class _Recorder:
         self.sequences += sequences
         return [np.zeros(int((s.weights != 0).sum())) for s in sequences]
 
+    def values(self, prompts: list[np.ndarray], *_: Any) -> np.ndarray:
+        import numpy as np
+
+        self.prompts += prompts
+        return np.zeros((len(prompts), self.num_values))
+
 
 def _by_evaluation(subject: Subject, row: Example) -> np.ndarray:
     """The prompt that evaluation computes an answer from."""
@@ -81,7 +113,8 @@ def _by_evaluation(subject: Subject, row: Example) -> np.ndarray:
 
     import numpy as np
 
-    recorder = _Recorder()
+    answers = getattr(subject.renderer, "answers", None)
+    recorder = _Recorder(answers.num_values if answers else 1)
     predictor = replace(subject.predictor, engine=cast("Any", recorder))
     predictor.predict([row.prompt], tools=[row.tools])
     if recorder.prompts:

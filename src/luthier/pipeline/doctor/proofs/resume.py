@@ -85,7 +85,6 @@ class _Run:
 
 def _train(subject: Subject, run: _Run, other_seed: int) -> tuple[Progressed | None, Engine]:
     """The loop on a fresh engine; None when it was stopped on the way."""
-    from luthier.engine.select import load_engine
     from luthier.stages.train.loop import Objective, train
     from luthier.stages.train.recipe import EarlyStopping
 
@@ -93,8 +92,7 @@ def _train(subject: Subject, run: _Run, other_seed: int) -> tuple[Progressed | N
     patient = EarlyStopping(patience=STEPS + 1)  # its counters are part of what must come back
     changes = {"steps": STEPS, "epochs": None, "batch_size": max(1, len(rows) // 2), "evaluations": STEPS, "early_stopping": patient}
     recipe = subject.project.train.model_copy(update=changes)
-    folder = Path(subject.base.result.folder)
-    engine = load_engine(folder, recipe.method.spec(), run.execution, recipe.seed + other_seed, dtype=recipe.precision)
+    engine = subject.load(recipe.method.spec(), run.execution, recipe.seed + other_seed, recipe.precision)
     engine.use_optimiser(recipe.optimizer, recipe.regularisation.ema)
     objective = Objective("validation/loss", higher_is_better=False)
 

@@ -39,6 +39,8 @@ def _merged(fragment: dict[str, Any]) -> dict[str, Any]:
         known = whole.get(section)
         if section == "objective" and isinstance(value, dict) and "task" in value:
             known = {k: v for k, v in (known or {}).items() if k not in ("metric", "metrics")}  # another task has other metrics
+            if value["task"] == "pretrain":  # raw text is not asked for
+                del whole["evaluate"]["baselines"]
         whole[section] = {**known, **value} if isinstance(known, dict) and isinstance(value, dict) else value
     return whole
 

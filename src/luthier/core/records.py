@@ -12,12 +12,13 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from luthier.core.files import writing
 
-Role = Literal["system", "user", "assistant", "tool"]
+Role = Literal["system", "user", "assistant", "tool", "text"]
 ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
+"""Those of a conversation; `text` is raw text, which stands alone and has no template around it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class Rating:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Raw text for continued pre-training."""
+    """Raw text for continued pre-training. It is read as an `Example` is: no prompt, the text is the wanted answer."""
 
     text: str
     source: Source
@@ -109,6 +110,20 @@ class Text:
     weight: float = 1.0
     group: str | None = None
     meta: dict[str, Any] = field(default_factory=dict)
+
+    label: ClassVar[None] = None
+    tools: ClassVar[tuple[dict[str, Any], ...]] = ()
+    prompt: ClassVar[tuple[Message, ...]] = ()
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The text as one message."""
+        return (Message("text", self.text),)
+
+    @property
+    def reference(self) -> str:
+        """The text."""
+        return self.text
 
 
 Record = Example | Preference | Rating | Text

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class Adapted:
     """An engine's trainable weights. micro_batch_tokens: tokens computed at once, where the engine has such a bound."""
 
+    longest: int | None = None
+
     def __init__(self, adapters: AdapterSet, micro_batch_tokens: int | None = None) -> None:
         self._adapters = adapters
         self.num_trainable = adapters.num_trainable

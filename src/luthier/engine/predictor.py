@@ -18,6 +18,7 @@ from luthier.core.records import Example, Message
 from luthier.engine.contract import Engine, Progress, Sampling, TokenSequence
 from luthier.engine.decoding import Decoding
 from luthier.engine.text.load import AnyRenderer
+from luthier.engine.text.renderer import Renderer, is_raw
 
 Tools = tuple[dict[str, Any], ...]
 """The tools that a row declares, as its template sees them."""
@@ -64,6 +65,17 @@ def target_sequence(prompt: np.ndarray, completion: np.ndarray) -> TokenSequence
     return TokenSequence(np.concatenate([prompt, completion]), weights)
 
 
+def windows(whole: TokenSequence, limit: int) -> list[TokenSequence]:
+    """Pieces of at most `limit` tokens that overlap by one, so that every target is in one of them, with a token before it."""
+    found = []
+    for start in range(0, len(whole.tokens) - 1, limit - 1):
+        tokens, weights = whole.tokens[start : start + limit], whole.weights[start : start + limit].copy()
+        weights[0] = 0
+        if weights.any():
+            found.append(TokenSequence(tokens, weights))
+    return found
+
+
 @dataclass(frozen=True)
 class Predictor:
     """Answers prompts with one engine and one renderer. `choices` are the label texts for labels decoding."""
@@ -76,7 +88,12 @@ class Predictor:
     def predict(
         self, prompts: Sequence[tuple[Message, ...]], progress: Progress | None = None, tools: Sequence[Tools] | None = None
     ) -> list[Output]:
-        """One output for each prompt (the messages before the wanted answer). tools: those of each prompt's row."""
+        """One output for each prompt (the messages before the wanted answer). tools: those of each prompt's row.
+
+        Raw text has no prompt: it is not asked for, and its output is empty.
+        """
+        if not any(prompts):
+            return [Output("", "not asked") for _ in prompts]
         given = [()] * len(prompts) if tools is None else tools
         tokens = [self.renderer.prompt(messages, own) for messages, own in zip(prompts, given, strict=True)]
         if self.decoding.kind == "labels":
@@ -111,18 +128,39 @@ class Predictor:
     def answer_logprobs(
         self, prompts: Sequence[tuple[Message, ...]], answers: Sequence[str], tools: Sequence[Tools], progress: Progress | None = None
     ) -> list[tuple[float, int]]:
-        """The log-probability of each given answer after its prompt, end of turn included, and its number of tokens."""
-        pairs = [
-            (self.renderer.prompt(messages, own), self.renderer.completion(text))
+        """The log-probability of each given answer after its prompt, end of turn included, and its number of tokens.
+
+        Of raw text (no prompt) it is that of the text's own tokens, without the first where nothing stands before it.
+        """
+        asked = [
+            [target_sequence(self.renderer.prompt(messages, own), self.renderer.completion(text))] if messages else self._of_text(text)
             for messages, text, own in zip(prompts, answers, tools, strict=True)
         ]
-        found = self.engine.logprobs([target_sequence(prompt, answer) for prompt, answer in pairs], progress)
-        return [(float(row.sum()), len(row)) for row in found]
+        found = iter(self.engine.logprobs([piece for pieces in asked for piece in pieces], progress))
+        rows = [np.concatenate([next(found) for _ in pieces]) for pieces in asked]
+        return [(float(row.sum()), len(row)) for row in rows]
+
+    def _of_text(self, text: str) -> list[TokenSequence]:
+        """Raw text with every token a target that has one before it."""
+        if not isinstance(self.renderer, Renderer):
+            raise UserError("raw text is read by a decoder", "another kind of model", "base")
+        tokens = self.renderer.text(text)
+        if len(tokens) < 2:
+            raise UserError("a text must have at least two tokens, or nothing in it is predicted", repr(text[:60]), "data")
+        return self._fitting(target_sequence(tokens[:1], tokens[1:]))
+
+    def _fitting(self, whole: TokenSequence) -> list[TokenSequence]:
+        """Raw text in windows of the model's context."""
+        longest = self.engine.longest
+        return [whole] if longest is None or len(whole.tokens) <= longest else windows(whole, longest)
 
     def mean_nll(self, examples: Sequence[Example], progress: Progress | None = None) -> float:
         """Mean negative log-likelihood of the trained tokens of `examples` (the validation loss)."""
-        rendered = [self.renderer.render(e.messages, e.tools) for e in examples]
-        sequences = [TokenSequence(r.tokens, r.weights) for r in rendered]
+        sequences = []
+        for e in examples:
+            rendered = self.renderer.render(e.messages, e.tools)
+            whole = TokenSequence(rendered.tokens, rendered.weights)
+            sequences += self._fitting(whole) if is_raw(e.messages) else [whole]
         logprobs = np.concatenate(self.engine.logprobs(sequences, progress))
-        weights = np.concatenate([r.weights[r.weights != 0] for r in rendered])
+        weights = np.concatenate([s.weights[s.weights != 0] for s in sequences])
         return float(-(logprobs * weights).sum() / weights.sum())

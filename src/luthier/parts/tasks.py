@@ -23,6 +23,7 @@ Task = Literal[
     "multi_label",
     "regression",
     "rank",
+    "pretrain",
     "code",
     "sql",
 ]
@@ -53,6 +54,7 @@ _TASKS: dict[str, TaskDefaults] = {
     "multi_label": TaskDefaults("multi_label_f1", "Name every label that fits the text, as a JSON list. Labels: {labels}"),
     "regression": TaskDefaults("pearson", "Rate the text. Answer with one number only."),
     "rank": TaskDefaults("ndcg", "Put the items in order, the best first. Answer with a JSON list of all items."),
+    "pretrain": TaskDefaults("log_likelihood", ""),
     "code": TaskDefaults(
         None, "Write Python code that does what is asked. Answer with code only.", "{kind: code_tests, tests: NAME_OF_A_META_COLUMN}"
     ),

@@ -70,7 +70,7 @@ def candidates(workspace: Workspace, kind_of: Callable[[str], BaseKind], machine
     yield from _classical(wire)
     kinds: dict[str, BaseKind] = {name: kind_of(name) for name in bases_of(workspace)}
     for name in (n for n, kind in kinds.items() if kind != "encoder"):
-        yield from (wire.asked(name, way) for way in workspace.project.evaluate.baselines)
+        yield from (wire.asked(name, way) for way in workspace.project.ways)
     if not workspace.project.bench.tune:
         return
     for name in sorted(kinds, key=lambda n: kinds[n] != "encoder"):

@@ -120,7 +120,7 @@ def _validation(folder: Path) -> tuple[tuple[Message, ...], ...]:
 
     dataset = Dataset.model_validate(verify(folder)["result"])
     name = dataset.files.get("validation")
-    return tuple(row.prompt for row in read_records(folder / name) if not row.tools) if name else ()  # type: ignore[union-attr]
+    return tuple(row.prompt for row in read_records(folder / name) if row.prompt and not row.tools) if name else ()  # type: ignore[union-attr]
 
 
 def _adapter(folder: Path) -> ExportSource:

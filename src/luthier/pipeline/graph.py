@@ -87,7 +87,7 @@ def wire(project: Project, root: Path, located: Sequence[Located] | None = None,
         against = tuple(Clean(dataset=s, plan=CleanPlan(repairs=plan.repairs)) for s in against)
     split = Split(dataset=clean or rows, plan=project.split, against=against)
     prepared = Prepare(base=base, dataset=split, plan=project.prepare)
-    prompting = ChoosePrompting(base=base, dataset=split, ways=project.evaluate.baselines, metric=metric, decoding=decoding)
+    prompting = ChoosePrompting(base=base, dataset=split, ways=project.ways, metric=metric, decoding=decoding)
     planted = Plant(prepared=prepared, plan=project.watch.plan()) if project.watch.canaries else None
     train = Train(base=base, dataset=split, prepared=planted or prepared, recipe=project.train, decoding=decoding, metric=metric)
     baseline = Evaluate(model=base, dataset=split, split="test", metric=metric, others=others, decoding=decoding, prompting=prompting)
@@ -116,7 +116,7 @@ def _bars(project: Project, tuned: Evaluate, opponent: Evaluate) -> JudgeBars | 
         return None
     scorers = {s.name: s for s in (objective.primary(), *objective.others())}
     named = {bar.no_worse_than.baseline for bar in objective.bars.values() if bar.no_worse_than}
-    ways = {way.name: AskAs(dataset=opponent.dataset, way=way) for way in project.evaluate.baselines if way.name in named}
+    ways = {way.name: AskAs(dataset=opponent.dataset, way=way) for way in project.ways if way.name in named}
     baselines: dict[str, Stage[Predictions]] = {name: opponent.model_copy(update={"prompting": ask}) for name, ask in ways.items()}
     if OPPONENT in named:
         baselines[OPPONENT] = opponent

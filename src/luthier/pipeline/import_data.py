@@ -74,7 +74,7 @@ def carry_files(job: Job, files: Sequence[DataFile], key: str) -> None:
     job.put("data.files", entries)
     job.put("data.mapping", mapping)
     job.lines.append(Line("", "", "default", f"data.mapping = {mapping['kind']}", "as the columns say" if chosen else "a stand-in"))
-    if mapping["kind"] in NOT_TRAINED:
+    if mapping["kind"] in (*NOT_TRAINED, "text"):
         job.stop(files[0].key, f"rows of kind {mapping['kind']}: Luthier trains on rows with a prompt and an answer")
 
 

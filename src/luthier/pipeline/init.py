@@ -18,7 +18,7 @@ TEMPLATE = """\
 name: {name}
 
 objective:
-  task: {task}                # classify, multi_label, regression, extract, answer, chat, rewrite, summarise, translate, rank, code, sql
+  task: {task}                # classify, multi_label, regression, extract, answer, chat, rewrite, summarise, translate, rank, pretrain ...
   goal: Say here what the model is for, in one sentence.
   # metric: accuracy          # the number that decides; a task has a sensible default
   # affected: [who the answers touch]
@@ -33,7 +33,7 @@ data:
 {prompt}
 split: {{validation: 0.1, test: 0.2, seed: 13}}   # test rows are sealed: only the verdict looks at them
 
-prepare: {{max_length: 1024, too_long: error}}
+prepare: {{max_length: 1024, too_long: {too_long}}}
 
 train:
   method: {{kind: lora, rank: 16}}
@@ -42,7 +42,9 @@ train:
   epochs: 1
   batch_size: 16
 """
-NOT_TRAINED = ("preference", "openai_preference", "kto", "text")
+NOT_TRAINED = ("preference", "openai_preference", "kto")
+TASK_OF = {"classification": "classify", "entities": "extract", "text": "pretrain"}
+"""The task of a kind of rows; `chat` for any other."""
 CLASSIFY_PROMPT = """\
   prompt:
     system: "{system}"
@@ -106,8 +108,9 @@ def project_text(folder: Path, data: Path) -> str:
     text_column = judged.mapping.get("text", "text") if classify else ""
     return TEMPLATE.format(
         name=folder.resolve().name,
-        task="classify" if classify else "extract" if mapping.kind == "entities" else "chat",
+        task=TASK_OF.get(mapping.kind, "chat"),
         path=os.path.relpath(data, folder),
         mapping=mapping_yaml(mapping),
+        too_long="split" if mapping.kind == "text" else "error",
         prompt=CLASSIFY_PROMPT.format(system=defaults_of("classify").system, text=text_column) if classify else "",
     )

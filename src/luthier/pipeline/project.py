@@ -20,7 +20,7 @@ from luthier.parts.bars import Bar, check_bars, check_baselines
 from luthier.parts.legal.fit import Doubt, IntendedUse, Rights, doubts
 from luthier.parts.origins.loading import OriginConfig, long_form
 from luthier.parts.perturbations.loading import PerturbationConfig
-from luthier.parts.prompting import DEFAULT_WAYS, Prompting, each_number_of_shots
+from luthier.parts.prompting import DEFAULT_WAYS, ZERO_SHOT, Prompting, each_number_of_shots
 from luthier.parts.scorers import ScorerConfig, load
 from luthier.parts.scorers.loading import default_metric
 from luthier.parts.sources.mapping import Mapping
@@ -236,8 +236,29 @@ class Project(Config):
 
     @model_validator(mode="after")
     def _bars_have_their_baselines(self) -> Project:
-        check_baselines(self.objective.bars, [way.name for way in self.evaluate.baselines])
+        check_baselines(self.objective.bars, [way.name for way in self.ways])
         return self
+
+    @model_validator(mode="after")
+    def _raw_text_is_continued(self) -> Project:
+        """Raw text has no prompt: it goes with the task `pretrain` alone, and the base is measured on it as it is."""
+        if (self.objective.task == "pretrain") != (self.data.mapping.kind == "text"):
+            got = f"task: {self.objective.task}, kind: {self.data.mapping.kind}"
+            raise ValueError(f"the task pretrain and a mapping of kind text go together, got {got}")
+        if self.objective.task != "pretrain":
+            return self
+        asked = [way.name for way in self.evaluate.baselines if way.shots or way.before or way.after]
+        if asked and "baselines" in self.evaluate.model_fields_set:
+            must = "raw text is not asked for: evaluate.baselines must be one way without shots or words"
+            raise ValueError(f"{must}, got {', '.join(asked)}")
+        if self.evaluate.perturbations:
+            raise ValueError("raw text has no question to change: leave evaluate.perturbations out")
+        return self
+
+    @property
+    def ways(self) -> tuple[Prompting, ...]:
+        """The ways in which the base is asked: those of `evaluate.baselines`; of raw text the base as it is."""
+        return (ZERO_SHOT,) if self.objective.task == "pretrain" else self.evaluate.baselines
 
     @model_validator(mode="after")
     def _a_row_for_each_process(self) -> Project:

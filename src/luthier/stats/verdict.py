@@ -55,13 +55,17 @@ class VerdictResult:
     def sentence(self) -> str:
         return self.describe()
 
-    def describe(self, metric: str = "score", opponent: str = "the baseline") -> str:
-        """The verdict in one or two plain sentences with its numbers; `metric` and `opponent` name what was compared."""
+    def describe(self, metric: str = "score", opponent: str = "the baseline", *, share: bool = True) -> str:
+        """The verdict in one or two plain sentences with its numbers; `metric` and `opponent` name what was compared.
+
+        share: the metric is one, in per cent and points; otherwise a plain number.
+        """
+        words = _SHARE if share else _NUMBER
         low, high = self.interval
         rows = "1 paired row" if self.num_rows == 1 else f"{self.num_rows:,} paired rows"
         numbers = (
-            f"{metric} {_percent(self.tuned)} against {_percent(self.baseline)} for {opponent} on {rows}: "
-            f"{_points(self.effect)} ({100 * (1 - self.alpha):g} % interval {_signed(low)} to {_signed(high)}; {self.test}, {_p(self.p)})."
+            f"{metric} {words.value(self.tuned)} against {words.value(self.baseline)} for {opponent} on {rows}: {words.gain(self.effect)} "
+            f"({100 * (1 - self.alpha):g} % interval {words.signed(low)} to {words.signed(high)}; {self.test}, {_p(self.p)})."
         )
         if self.decision != "not proven":
             return f"{self.decision.capitalize()}: {numbers}"
@@ -69,22 +73,37 @@ class VerdictResult:
             fewest = rows_for_gain(1.0, 1.0, self.alpha, POWER)
             wanted = f"this test needs at least {fewest}" if self.num_rows < fewest else "use more test rows"
             return f"Not proven: {numbers} So few rows cannot show any gain: {wanted}."
-        least = f"{100 * self.minimum_detectable_effect:.1f} points"
+        least = words.size(self.minimum_detectable_effect)
         return f"Not proven: {numbers} This many rows would show a gain of {least} or more with a chance of {100 * POWER:.0f} %."
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """A figure and a difference in words: times `factor`, to `digits` decimals, in `unit` and (a difference) in `points`."""
+
+    factor: float
+    digits: int
+    unit: str
+    points: str
+    least: str
+
+    def value(self, x: float) -> str:
+        return f"{self.factor * x:.{self.digits}f}{self.unit}"
+
+    def signed(self, x: float) -> str:
+        return f"{self.factor * x:+.{self.digits}f}"
+
+    def size(self, x: float) -> str:
+        return f"{self.factor * abs(x):.{self.digits}f}{self.points}"
+
+    def gain(self, x: float) -> str:
+        if round(self.factor * x, self.digits) == 0:
+            return f"no difference to a {self.least}"
+        return f"{'a gain' if x > 0 else 'a loss'} of {self.size(x)}"
 
 
-def _signed(share: float) -> str:
-    return f"{100 * share:+.1f}"
-
-
-def _points(effect: float) -> str:
-    if round(100 * effect, 1) == 0:
-        return "no difference to a tenth of a point"
-    return f"{'a gain' if effect > 0 else 'a loss'} of {100 * abs(effect):.1f} points"
+_SHARE = _Words(100, 1, " %", " points", "tenth of a point")
+_NUMBER = _Words(1, 3, "", "", "thousandth")
 
 
 def _p(p: float) -> str:

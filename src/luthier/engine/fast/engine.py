@@ -67,7 +67,7 @@ class FastEngine(Adapted):
     def __init__(self, decoder: Decoder, adapters: AdapterSet, room: Room | Uncounted) -> None:
         super().__init__(adapters, room.micro_batch_tokens)
         self._decoder, self._room, self._budget = decoder, room, room.micro_batch_tokens
-        self._pair_cost = pair_cost(decoder.arch)
+        self._pair_cost, self.longest = pair_cost(decoder.arch), decoder.arch.longest
         self._lower: LowerRows | None = None
 
     # training -----------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ class GenericEngine(Adapted):
 
     def __init__(self, packed: PackedModel, adapters: AdapterSet, limits: Limits) -> None:
         super().__init__(adapters, limits.budget)
-        self._packed, self._limits = packed, limits
+        self._packed, self._limits, self.longest = packed, limits, limits.longest
         self._noise: ModelNoise | None = None
 
     # training -----------------------------------------------------------------------------------------------

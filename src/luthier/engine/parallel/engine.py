@@ -46,7 +46,7 @@ class DataParallel:
         """divided: no process has all weights, so a verb that is not shared out is carried out by all of them."""
         engine = member.engine
         self._member, self._workers, self._cost, self._all_threads, self._divided = member, workers, cost, all_threads, divided
-        self.name, self.num_trainable, self.refusal = engine.name, engine.num_trainable, engine.refusal
+        self.name, self.num_trainable, self.refusal, self.longest = engine.name, engine.num_trainable, engine.refusal, engine.longest
         self.micro_batch_tokens, self.recomputed_layers = engine.micro_batch_tokens, engine.recomputed_layers
         self._agree("loading")
 

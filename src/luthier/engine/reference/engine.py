@@ -38,7 +38,7 @@ class ReferenceEngine(Adapted):
     def __init__(self, model: Any, adapters: AdapterSet, root: Root | None = None) -> None:
         super().__init__(adapters)
         self._model, self._root = model, root
-        self._longest = longest_of(model.config) - (root.num_tokens if root else 0)
+        self.longest: int = longest_of(model.config) - (root.num_tokens if root else 0)
         self._noise: ModelNoise | None = None
 
     # training -----------------------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ class ReferenceEngine(Adapted):
     def sample(
         self, prompts: list[np.ndarray], sampling: Sampling, progress: Progress | None = None, tokenizer: TextTokenizer | None = None
     ) -> list[Completion]:
-        window = Window(self._model.config.vocab_size, self._longest)
+        window = Window(self._model.config.vocab_size, self.longest)
         out: list[Completion] = []
         for job in make_jobs(prompts, sampling, window, tokenizer, WholeStops):
             while job.take(self._next_token(job, sampling)):
@@ -170,7 +170,7 @@ class ReferenceEngine(Adapted):
         return below(self._root, self._model, ids)
 
     def _check(self, sequences: Any) -> None:
-        check_sequences(sequences, self._model.config.vocab_size, self._longest)
+        check_sequences(sequences, self._model.config.vocab_size, self.longest)
 
 
 def longest_of(config: Any) -> int:

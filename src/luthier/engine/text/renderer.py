@@ -74,6 +74,11 @@ class ChatStyle:
     origin: Literal["model", "given", "plain"]
 
 
+def is_raw(messages: Sequence[Message]) -> bool:
+    """Whether this is raw text and no conversation."""
+    return len(messages) == 1 and messages[0].role == "text"
+
+
 class Renderer:
     """One object for training, evaluation and serving. `hash` covers everything that can change a token or a weight."""
 
@@ -83,7 +88,7 @@ class Renderer:
         self._typed = TypedTokens(tokenizer.control)
         self._bos = tokenizer.control.get(style.special.get("bos_token", ""))
         self._answer_prefix, self._answer_suffix, self.end_of_turn = self._probe_turn()
-        eos = tokenizer.control.get(style.special.get("eos_token", ""))
+        self._eos = eos = tokenizer.control.get(style.special.get("eos_token", ""))
         self.stop_ids: tuple[int, ...] = tuple(sorted({*style.stop_ids, self.end_of_turn} | ({eos} if eos is not None else set())))
         self._stop_texts = tuple(t for t, i in tokenizer.control.items() if i in self.stop_ids)
         self.hash = digest(self._identity())
@@ -145,7 +150,9 @@ class Renderer:
         return full[len(head) :]
 
     def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> Rendered:
-        """Tokens and weights of a conversation. Raises UserError when no token would be trained."""
+        """Tokens and weights of a conversation, or of raw text. Raises UserError when no token would be trained."""
+        if is_raw(messages):
+            return self._render_raw(messages[0])
         hidden, parts = self._parts(messages, tools, generation=False)
         tokens, weights, shown = self._encode(parts, hidden)
         if not any(weights):
@@ -156,6 +163,21 @@ class Renderer:
         if last.role == "assistant" and not last.tool_calls:
             self._check_completion(last.content, parts, hidden, tokens)
         return Rendered(np.asarray(tokens, np.int32), np.asarray(weights, np.float32), tuple(shown))
+
+    def _render_raw(self, message: Message) -> Rendered:
+        """Raw text as `text` gives it, then the end-of-text token; all of it is trained but what nothing stands before."""
+        tokens = self.text(message.content)
+        if self._eos is not None and tokens[-1] != self._eos:
+            tokens = np.append(tokens, np.int32(self._eos))
+        weights = np.ones(len(tokens), np.float32)
+        weights[0] = 0
+        if len(tokens) < 2:
+            raise UserError("a row must have at least one trained token", "an empty text")
+        return Rendered(tokens, weights, ((message.content, True),))
+
+    def text(self, text: str) -> np.ndarray:
+        """Tokens int32 [N] of raw text, after what the tokenizer itself puts before any text (often nothing)."""
+        return np.asarray(self.tokenizer.whole(text), np.int32)
 
     def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> np.ndarray:
         """Tokens int32 [N] of a conversation with the generation prompt at its end: what an answer is sampled from."""

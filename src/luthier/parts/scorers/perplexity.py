@@ -24,6 +24,7 @@ class Perplexity(Scorer):
     measure: ClassVar[Measure] = "corpus"
     higher_is_better: ClassVar[bool] = False
     unit: ClassVar[Unit] = "number"
+    bounds: ClassVar[tuple[float, float]] = (1.0, 1e9)
     needs: ClassVar[Needs] = "reference_logprob"
 
     kind: Literal["perplexity"] = "perplexity"

@@ -184,7 +184,7 @@ def judge_pairs(
         num_rows=result.num_rows,
         minimum_detectable_effect=result.minimum_detectable_effect,
         alpha=alpha,
-        sentence=result.describe(scorer.name.replace("_", " ")),
+        sentence=result.describe(scorer.name.replace("_", " "), share=scorer.unit == "share"),
     )
 
 

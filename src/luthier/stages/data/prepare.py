@@ -20,7 +20,7 @@ from luthier.core.errors import UserError
 from luthier.core.events import Note, Progress
 from luthier.core.files import write_json
 from luthier.core.ledger import LedgerEntry, append_ledger, merge_ledgers
-from luthier.core.records import Example
+from luthier.core.records import Example, Text
 from luthier.core.rows import choices_of, read_split
 from luthier.core.stage import Built, Context, Stage
 from luthier.stages.data.lengths import describe_lengths
@@ -73,8 +73,11 @@ class Prepare(Stage[Prepared]):
         from luthier.engine.text.prepared import write_prepared
 
         base, dataset = ctx.get(self.base).result, ctx.get(self.dataset)
-        if dataset.result.kind != "example":
-            raise UserError("supervised fine-tuning needs rows with a prompt and an answer", f"rows of kind {dataset.result.kind}", "data")
+        if dataset.result.kind not in ("example", "text"):
+            must = "training needs rows with a prompt and an answer, or raw text"
+            raise UserError(must, f"rows of kind {dataset.result.kind}", "data")
+        if dataset.result.kind == "text" and base.kind != "decoder":
+            raise UserError("only a decoder is trained on raw text", f"an {base.kind} as base", "base")
         limit = self._limit(base)
         renderer = self._renderer(base, dataset, limit, ctx)
         splits = {}
@@ -116,7 +119,7 @@ class Prepare(Stage[Prepared]):
             raise UserError("`max_length` must be given: the model states no longest text", None, "prepare.max_length", "for example 512")
         return asked or base.context_length
 
-    def _split(self, ctx: Context, split: str, rows: Sequence[Example], renderer: AnyRenderer, limit: int) -> _Split:
+    def _split(self, ctx: Context, split: str, rows: Sequence[Example | Text], renderer: AnyRenderer, limit: int) -> _Split:
         done = _Split()
         for i, row in enumerate(rows):
             if i % _EVERY == 0:
@@ -127,7 +130,7 @@ class Prepare(Stage[Prepared]):
         ctx.observer(Progress(STEP, len(rows), len(rows), f"{split} rows"))
         return done
 
-    def _row(self, done: _Split, row: Example, renderer: AnyRenderer, limit: int) -> None:
+    def _row(self, done: _Split, row: Example | Text, renderer: AnyRenderer, limit: int) -> None:
         if row.weight < 0:
             raise UserError("a row's weight must not be negative", row.weight, str(row.source))
         if row.weight == 0:
@@ -202,7 +205,7 @@ def text_renderer(base: BaseModel, dataset: Built[Dataset], limit: int, too_long
     return TextRenderer.from_model(Path(base.folder), TextPolicy.model_validate({"max_length": limit, "cut": cut}), answers)
 
 
-def _entry(row: Example, fate: Literal["changed", "dropped"], reason: str) -> LedgerEntry:
+def _entry(row: Example | Text, fate: Literal["changed", "dropped"], reason: str) -> LedgerEntry:
     return LedgerEntry(row.key, row.id, str(row.source), STEP, fate, reason)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from luthier.core.errors import UserError
-from luthier.core.records import Example, Message
+from luthier.core.records import Example, Message, Text
 
 if TYPE_CHECKING:
     from luthier.engine.contract import TokenSequence
@@ -30,7 +30,7 @@ class Fitted:
     reason: str
 
 
-def fit(example: Example, whole: TokenSequence, limit: int, policy: TooLong, renderer: AnyRenderer) -> Fitted:
+def fit(example: Example | Text, whole: TokenSequence, limit: int, policy: TooLong, renderer: AnyRenderer) -> Fitted:
     """Make a row of more than `limit` tokens fit, by `policy`. `error` is the caller's to raise."""
     from luthier.engine.text.plain import TextRenderer
 
@@ -38,7 +38,7 @@ def fit(example: Example, whole: TokenSequence, limit: int, policy: TooLong, ren
         return _fit_text(example, whole, limit, renderer)
     size = len(whole.tokens)
     if policy == "cut_start":
-        return _cut_start(example, size, limit, renderer)
+        return _last_tokens(whole, limit) if isinstance(example, Text) else _cut_start(example, size, limit, renderer)
     if policy == "cut_end":
         return _cut_end(whole, limit)
     if policy == "split":
@@ -46,14 +46,14 @@ def fit(example: Example, whole: TokenSequence, limit: int, policy: TooLong, ren
     return Fitted((), f"longer than {limit} tokens ({size})")
 
 
-def size_of(example: Example, whole: TokenSequence, renderer: AnyRenderer) -> int:
+def size_of(example: Example | Text, whole: TokenSequence, renderer: AnyRenderer) -> int:
     """Tokens of a row before anything is cut; of an encoder's or encoder-decoder's row, those of its longer text."""
     from luthier.engine.text.plain import TextRenderer
 
     return renderer.whole_length(example.messages, example.tools) if isinstance(renderer, TextRenderer) else len(whole.tokens)
 
 
-def sequence_of(example: Example, renderer: AnyRenderer) -> TokenSequence:
+def sequence_of(example: Example | Text, renderer: AnyRenderer) -> TokenSequence:
     """The rendered row, its targets weighted by the row's weight. Raises UserError that names the row's place."""
     from luthier.engine.contract import TokenSequence
 
@@ -66,7 +66,7 @@ def sequence_of(example: Example, renderer: AnyRenderer) -> TokenSequence:
     return TokenSequence(rendered.tokens, weights)
 
 
-def _fit_text(example: Example, whole: TokenSequence, limit: int, renderer: TextRenderer) -> Fitted:
+def _fit_text(example: Example | Text, whole: TokenSequence, limit: int, renderer: TextRenderer) -> Fitted:
     """The renderer has cut the text already, if the project says so; an answer is never cut."""
     size, answer = size_of(example, whole, renderer), int((whole.weights != 0).sum())
     if renderer.answers is None and answer > limit:
@@ -85,17 +85,21 @@ def _cut_end(whole: TokenSequence, limit: int) -> Fitted:
     return Fitted((kept,), f"cut at the end from {size} to {limit} tokens")
 
 
-def _split(whole: TokenSequence, limit: int) -> Fitted:
-    """Windows that overlap by one token, so that every target is trained once, with at least one token before it."""
+def _last_tokens(whole: TokenSequence, limit: int) -> Fitted:
+    """Of raw text, which has no question to shorten."""
     from luthier.engine.contract import TokenSequence
 
-    windows = []
-    for start in range(0, len(whole.tokens) - 1, limit - 1):
-        tokens, weights = whole.tokens[start : start + limit], whole.weights[start : start + limit].copy()
-        weights[0] = 0
-        if weights.any():
-            windows.append(TokenSequence(tokens, weights))
-    return Fitted(tuple(windows), f"split from {len(whole.tokens)} tokens into {len(windows)} pieces of at most {limit}")
+    size, weights = len(whole.tokens), whole.weights[-limit:].copy()
+    weights[0] = 0
+    return Fitted((TokenSequence(whole.tokens[-limit:], weights),), f"cut at the start from {size} to {limit} tokens")
+
+
+def _split(whole: TokenSequence, limit: int) -> Fitted:
+    """Windows that overlap by one token, so that every target is trained once, with at least one token before it."""
+    from luthier.engine.predictor import windows
+
+    pieces = windows(whole, limit)
+    return Fitted(tuple(pieces), f"split from {len(whole.tokens)} tokens into {len(pieces)} pieces of at most {limit}")
 
 
 def _cut_start(example: Example, size: int, limit: int, renderer: Renderer) -> Fitted:

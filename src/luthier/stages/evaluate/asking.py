@@ -7,19 +7,19 @@ fitted on validation rows) is asked for here, once, and stands in `predictions.j
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from luthier.core.artifacts import BaseModel, Dataset, Prompting
-from luthier.core.errors import UserError
 from luthier.core.records import Example
 from luthier.core.rows import choices_of
 from luthier.core.stage import Built, Context
 from luthier.engine.decoding import Decoding
-from luthier.engine.predictor import Output, Predictor
+from luthier.engine.predictor import Output
 from luthier.parts.prompting import ZERO_SHOT
 from luthier.parts.prompting import Prompting as Way
 from luthier.parts.scorers import Answer, Scorer
+from luthier.parts.scorers.references import with_references
 from luthier.stages.evaluate.model import load_predictor
 from luthier.stages.evaluate.opponents import is_opponent, load_opponent
 from luthier.stages.evaluate.prompting import read_prompting
@@ -54,11 +54,7 @@ class Asker:
 
     def with_references(self, rows: Sequence[Example], answers: Sequence[Answer], tell: Tell) -> list[Answer]:
         """The same with the log-probability of each row's own answer. Raises UserError for a model that writes no text."""
-        if not isinstance(self.predictor, Predictor):
-            raise UserError("perplexity needs a model that writes text", "an encoder", "objective.metrics", "leave perplexity out")
-        asked = [self.way.ask(row, self.shown) for row in rows]
-        found = self.predictor.answer_logprobs(asked, [r.reference for r in rows], [r.tools for r in rows], tell)
-        return [replace(a, reference_logprob=logprob, reference_tokens=n) for a, (logprob, n) in zip(answers, found, strict=True)]
+        return with_references(self.predictor, [self.way.ask(row, self.shown) for row in rows], rows, answers, tell)
 
 
 def load_asker(ctx: Context, model: Built, dataset: Built[Dataset], decoding: Decoding, prompting: Built[Prompting] | None) -> Asker:

@@ -20,6 +20,7 @@ from luthier.core.stage import Context, Stage
 from luthier.engine.decoding import Decoding
 from luthier.engine.predictor import Output
 from luthier.parts.scorers import Answer, ScorerConfig
+from luthier.parts.scorers.references import wants_references
 from luthier.stages.evaluate.asking import Asker, load_asker, wants_temperature
 from luthier.stages.evaluate.model import model_name
 from luthier.stages.evaluate.predictions import write_predictions
@@ -96,7 +97,7 @@ class Evaluate(Stage[Predictions]):
             found = asker.outputs(held_out, lambda done, total: self._tell(ctx, done, total, "validation"))
             temperature = fit_temperature(asker.answers(held_out, found))
             answers = [replace(a, temperature=temperature) for a in answers]
-        if any(s.needs == "reference_logprob" for s in scorers):
+        if wants_references(scorers):
             answers = asker.with_references(rows, answers, lambda done, total: self._tell(ctx, done, total))
         return answers
 

@@ -18,7 +18,8 @@ from luthier.core.stage import Built, Context, Stage
 from luthier.engine.decoding import Decoding
 from luthier.engine.predictor import Answerer
 from luthier.parts.prompting import Prompting as Way
-from luthier.parts.scorers import ScorerConfig
+from luthier.parts.scorers import Answer, ScorerConfig
+from luthier.parts.scorers.references import wants_references, with_references
 from luthier.stages.evaluate.model import load_predictor
 from luthier.stages.evaluate.opponents import choose_opponent
 
@@ -65,8 +66,11 @@ class ChoosePrompting(Stage[Prompting]):
                 ctx.stop(f"the baseline {way.name} ({done} of {total} rows)")
 
         shown = way.demonstrations(training)
-        outputs = predictor.predict([way.ask(row, shown) for row in rows], tell, [row.tools for row in rows])
-        e = evaluate((self.metric,), rows, [o.text for o in outputs]).estimates[self.metric.name]
+        asked = [way.ask(row, shown) for row in rows]
+        answers = [Answer(o.text) for o in predictor.predict(asked, tell, [row.tools for row in rows])]
+        if wants_references((self.metric,)):
+            answers = with_references(predictor, asked, rows, answers, tell)
+        e = evaluate((self.metric,), rows, answers).estimates[self.metric.name]
         figure = {"value": e.value, "low": e.low, "high": e.high, "n": e.n}
         write_json(remembered, figure)
         return figure

@@ -107,7 +107,7 @@ class Train(Stage[Checkpoint]):
         sample = _sample(read_split(dataset, "train"), self.recipe)
         held = read_split(dataset, "validation")
         order = np.random.default_rng([self.recipe.seed, len(held)]).permutation(len(held))
-        shown = tuple(sorted(int(i) for i in order[: self.recipe.samples]))
+        shown = tuple(sorted(int(i) for i in order[: self.recipe.samples] if held[i].prompt))  # raw text is not answered
         return Watch(predictor, self.metric, tuple(held), sample, shown, self.recipe.watch, ctx)
 
 

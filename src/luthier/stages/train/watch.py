@@ -15,6 +15,7 @@ from luthier.core.records import Example
 from luthier.core.stage import Context
 from luthier.engine.predictor import Answerer, Output
 from luthier.parts.scorers import Answer, Scorer
+from luthier.parts.scorers.references import wants_references, with_references
 from luthier.stages.train.loop import SAMPLES, Objective
 
 
@@ -62,7 +63,11 @@ class Watch:
         return self.predictor.predict([r.prompt for r in rows], lambda done, total: self._progress(done, total, unit), tools)
 
     def _score(self, rows: tuple[Example, ...], outputs: list[Output]) -> float:
-        return self.scorer.aggregate(self.scorer.score_all(rows, [Answer(output.text) for output in outputs]))
+        answers = [Answer(output.text) for output in outputs]
+        if wants_references((self.scorer,)):
+            asked = [r.prompt for r in rows]
+            answers = with_references(self.predictor, asked, rows, answers, lambda done, total: self._progress(done, total, "references"))
+        return self.scorer.aggregate(self.scorer.score_all(rows, answers))
 
     def _keep(self, step: int, rows: tuple[Example, ...], outputs: list[Output]) -> None:
         """Append the answers to `samples.jsonl`."""

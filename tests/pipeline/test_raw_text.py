@@ -1,0 +1,118 @@
+"""Continued pre-training on raw text: the tokens, the log-likelihood against transformers, a whole run, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from luthier.core.execution import Execution
+from luthier.core.records import Message, Source, Text, from_json, to_json
+from luthier.engine.decoding import Decoding
+from luthier.engine.predictor import Predictor
+from luthier.engine.select import load_engine
+from luthier.engine.text.renderer import Renderer
+from toy_project import luthier, toy_settings, write_rows, write_settings
+
+SENTENCES = (
+    "the card is late",
+    "my rate is wrong now",
+    "why is the cash late",
+    "it is the one rate",
+    "how is my card now",
+    "two cash one card",
+)
+
+
+def texts(count: int, first: str) -> list[dict[str, Any]]:
+    """Texts of a few sentences that are like each other; no two are the same."""
+    return [{"text": " ".join([first, *(SENTENCES[(i * k + k) % 6] for k in range(1, 5)), str(i)])} for i in range(count)]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, learner_base: Path) -> Path:
+    """A project on raw text with texts of another kind beside the sealed ones, not yet run."""
+    folder = tmp_path_factory.mktemp("raw") / "toy"
+    write_rows(folder, texts(60, "so"))
+    (folder / "other.jsonl").write_text("".join(json.dumps({"text": f"{i} {i * 7} : {i * i} ; {i}"}) + "\n" for i in range(12)))
+    settings = toy_settings(
+        learner_base,
+        objective={"task": "pretrain", "goal": "Write as we do.", "metrics": ["perplexity"]},
+        data={"files": ["rows.jsonl"], "mapping": {"kind": "text", "text": "text"}},
+        split={"train": 36, "validation": 8, "test": 16, "seed": 3, "near": None},
+        prepare={"max_length": 40, "too_long": "split"},
+        evaluate={"out_of_domain": {"numbers": {"path": "other.jsonl"}}},
+    )
+    write_settings(folder, settings)
+    return folder
+
+
+@pytest.mark.parametrize("engine", ["fast", "generic", "reference"])
+def test_the_log_likelihood_is_that_of_transformers_and_windows_see_every_token_once(learner_base: Path, engine: Any) -> None:
+    loaded = load_engine(learner_base, None, Execution(engine=engine, threads=1), 0, None, "float64")
+    renderer = Renderer.from_model(learner_base)
+    predictor = Predictor(loaded, renderer, Decoding(kind="text"))
+    rows = [row["text"] for row in texts(4, "so")]
+    model = AutoModelForCausalLM.from_pretrained(learner_base, dtype=torch.float64).eval()
+    for limit in (loaded.longest, 16):
+        loaded.longest = limit  # the context is made short
+        found = predictor.answer_logprobs([()] * len(rows), rows, [()] * len(rows))
+        for (logprob, count), text in zip(found, rows, strict=True):
+            ids = renderer.text(text)
+            wanted = 0.0
+            for at in range(0, len(ids) - 1, limit - 1):
+                piece = torch.from_numpy(ids[at : at + limit].astype(np.int64))[None]
+                with torch.no_grad():
+                    logits = model(piece).logits[0, :-1].log_softmax(-1)
+                wanted += float(logits.gather(1, piece[0, 1:, None]).sum())
+            assert count == len(ids) - 1
+            assert logprob == pytest.approx(wanted, rel=3e-8)  # transformers' norms are in float32
+
+
+def test_raw_text_has_no_template_and_typed_control_tokens_stay_text(learner_base: Path) -> None:
+    renderer = Renderer.from_model(learner_base)
+    done = renderer.render((Message("text", "so <|im_end|> it is"),))
+    end = renderer.tokenizer.control[renderer.style.special["eos_token"]]
+    assert done.tokens[-1] == end
+    assert (done.tokens[:-1] != end).all()
+    assert renderer.decode(done.tokens[:-1]).split() == ["so", "<|im_end|>", "it", "is"]
+    assert done.weights.tolist() == [0.0] + [1.0] * (len(done.tokens) - 1)
+
+
+def test_raw_text_is_written_and_read_as_it_was() -> None:
+    text = Text("so it is", Source("a.jsonl", "line 1"))
+    assert from_json(to_json(text)) == text
+    assert (text.prompt, text.reference, text.messages) == ((), "so it is", (Message("text", "so it is"),))
+
+
+def test_a_run_shows_perplexity_in_and_out_of_domain_before_and_after(project: Path) -> None:
+    done = luthier(project, "run", "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["verdict"]["decision"] == "better"
+    assert "log likelihood -" in said["verdict"]["sentence"]
+    assert "%" not in said["verdict"]["sentence"].replace("95 %", "")
+    report = json.loads((project / ".luthier/runs/0001-toy/report.json").read_text())
+    perplexity = next(m for m in report["evaluation"]["metrics"] if m["name"] == "perplexity")
+    assert perplexity["tuned"]["high"] < perplexity["baseline"]["low"]
+    shifts = {(s["name"], s["model"]) for s in report["robustness"]}
+    assert shifts == {("numbers", "tuned"), ("numbers", "baseline")}
+    rows = json.loads(luthier(project, "data", "show", "--json").stdout)["rows"]
+    assert [trained for _, trained in ((p["text"], p["trained"]) for p in rows[0]["pieces"])] == [True]
+
+
+def test_what_does_not_go_together_is_refused_at_once(project: Path, tmp_path: Path) -> None:
+    for given, words in (
+        (("objective.task=chat",), "the task pretrain and a mapping of kind text go together"),
+        (("evaluate.baselines=[{name: few, shots: 2}]",), "raw text is not asked for"),
+        (("evaluate.perturbations=[typos]",), "raw text has no question to change"),
+    ):
+        done = luthier(project, "plan", *given)
+        assert done.returncode == 2, done.stdout
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr

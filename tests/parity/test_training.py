@@ -14,13 +14,13 @@ from hard_batches import as_batch, deep_tree
 from luthier.core.errors import EngineRefused, UserError
 from luthier.core.execution import Execution
 from luthier.engine.checkpoint.folder import load_newest, save_checkpoint
-from luthier.engine.contract import Batch, NonFiniteLoss, TokenSequence
+from luthier.engine.contract import Batch, NonFiniteLoss, NonFiniteOutput, Sampling, TokenSequence
 from luthier.engine.methods.folder import read_adapter
 from luthier.engine.methods.lora import LoRASpec
 from luthier.engine.optim.config import AdamW
-from luthier.engine.select import load_engine
+from luthier.engine.select import load_engine, unused_device
 from luthier.parts.losses.sft import SFT
-from toys import random_tokens, sequence, toy_engine
+from toys import FAMILIES, random_tokens, sequence, toy_engine
 
 SPEC = LoRASpec(rank=4, alpha=8.0)
 
@@ -47,7 +47,8 @@ def test_a_hundred_steps_in_float32_stay_together(toy_folder: Any) -> None:
     assert np.abs(np.array(slow) - np.array(quick)).max() < 1e-4
 
 
-def test_changing_a_token_of_one_branch_moves_no_other_branch(toy_folder: Any) -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_changing_a_token_of_one_branch_moves_no_other_branch(toy_folder: Any, family: str) -> None:
     rng = np.random.default_rng(12)
     root = random_tokens(rng, 80)
     a, b = random_tokens(rng, 20), random_tokens(rng, 25)
@@ -56,9 +57,9 @@ def test_changing_a_token_of_one_branch_moves_no_other_branch(toy_folder: Any) -
     silent = [TokenSequence(np.array(root + x, np.int32), np.zeros(100, np.float32)) for x in (a, poisoned)]
     for x in silent:
         x.weights[99] = 1e-30
-    results = []
+    results, engine = [], toy_engine(toy_folder(family), "fast", SPEC)
     for branch in silent:
-        engine = toy_engine(toy_folder("llama"), "fast", SPEC)
+        engine.replace_gradients(None)
         engine.forward_backward(Batch((branch, other), 1.0), SFT())
         results.append((engine.gradients(), engine.logprobs([branch, other])))
     (before, scores), (after, scores_after) = results
@@ -136,6 +137,24 @@ def test_weights_that_overflow_name_the_sequences(toy_folder: Any, kind: str) ->
     with pytest.raises(NonFiniteLoss) as caught:
         engine.forward_backward(as_batch(deep_tree()), SFT())
     assert 0 in caught.value.sequences
+
+
+@pytest.mark.parametrize("kind", ["reference", "fast", "generic"])
+def test_answers_and_scores_that_are_not_finite_are_one_message(toy_folder: Any, kind: str) -> None:
+    """Else the lowest token, or the first label, would pass for an answer."""
+    engine, rows = toy_engine(toy_folder("llama"), kind, SPEC), deep_tree()
+    state = engine.state()
+    poisoned = next(n for n in state if "down_proj.lora_B" in n)
+    engine.load_state({**state, poisoned: torch.full_like(state[poisoned], float("nan"))})
+    for verb in (engine.score, engine.logprobs):
+        with pytest.raises(NonFiniteOutput, match="log-probabilities must be finite, got NaN") as caught:
+            verb(rows)
+        assert caught.value.sequences == tuple(range(len(rows)))
+    for sampling in (Sampling(4), Sampling(4, temperature=1.0), Sampling(4, temperature=0.7, top_p=0.9), Sampling(4, logprobs=1)):
+        with pytest.raises(NonFiniteOutput, match="logits must be finite"):
+            engine.sample([s.tokens for s in rows[:3]], sampling)
+    engine.load_state(state)
+    assert all(np.isfinite(s.logprobs).all() for s in engine.score(rows))
 
 
 @pytest.mark.parametrize("kind", ["reference", "fast"])
@@ -234,6 +253,14 @@ def test_another_family_runs_on_the_generic_engine(tmp_path: Path) -> None:
 def test_cuda_is_refused_with_a_reason(toy_folder: Any) -> None:
     with pytest.raises(EngineRefused, match="GPU"):
         load_engine(toy_folder("llama"), SPEC, Execution(device="cuda"), 0)
+
+
+def test_a_gpu_that_is_left_aside_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert "a GPU is present and not used" in unused_device(Execution())
+    assert unused_device(Execution(device="cpu")) == ""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert unused_device(Execution()) == ""
 
 
 @pytest.mark.parametrize("kind", ["reference", "fast"])

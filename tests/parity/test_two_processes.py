@@ -16,7 +16,7 @@ from test_gradients import PairLoss
 from hard_batches import BATCHES, as_batch, deep_tree, packed, single
 from luthier.core.errors import MachineError
 from luthier.core.execution import Execution
-from luthier.engine.contract import Batch, Noise, NoiseRates, NonFiniteLoss, Sampling
+from luthier.engine.contract import Batch, Noise, NoiseRates, NonFiniteLoss, NonFiniteOutput, Sampling
 from luthier.engine.methods.lora import LoRASpec
 from luthier.engine.optim.config import AdamW
 from luthier.engine.parallel.start import open_engine
@@ -171,8 +171,12 @@ def test_what_is_not_finite_is_named_by_its_place_in_the_whole_batch_and_nothing
         several.forward_backward(as_batch(sequences), SFT())
     assert caught.value.sequences == (bad,)
     assert not any(g.any() for g in several.gradients().values())
-    with pytest.raises(NonFiniteLoss):
+    with pytest.raises(NonFiniteLoss) as caught:
         several.forward_backward(as_batch(sequences), PairLoss())
+    assert caught.value.sequences == (bad,)
+    with pytest.raises(NonFiniteOutput) as said:
+        several.score(sequences)
+    assert said.value.sequences == (bad,)
     state = several.state()
     assert all(torch.equal(state[k], start[k]) for k in start if k.startswith("adapter."))
     several.forward_backward(as_batch(finite(deep_tree())), SFT())

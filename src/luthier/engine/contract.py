@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from luthier.core.errors import LuthierError
+from luthier.core.errors import LuthierError, UserError
 from luthier.engine.optim.config import OptimizerConfig
 
 if TYPE_CHECKING:
@@ -131,6 +131,21 @@ class NonFiniteLoss(LuthierError):
     def __reduce__(self) -> tuple[type[NonFiniteLoss], tuple[str, tuple[int, ...]]]:
         """Another process says it in the same words."""
         return NonFiniteLoss, (self.what, self.sequences)
+
+
+class NonFiniteOutput(UserError):
+    """What a model gives is NaN or infinite, so no answer or score of it means anything. `sequences`: their positions in the list."""
+
+    def __init__(self, what: str, sequences: tuple[int, ...] = ()) -> None:
+        self.what, self.sequences = what, sequences
+        shown = ", ".join(str(i) for i in sequences[:8]) + (" ..." if len(sequences) > 8 else "")
+        where = f"sequences {shown} of the list" if sequences else ""
+        fix = "its weights or its adapter hold NaN or infinity, or overflow: train it with a lower learning rate, or fetch the base again"
+        super().__init__(f"a model's {what} must be finite", "NaN or infinity", where, fix)
+
+    def __reduce__(self) -> tuple[type[NonFiniteOutput], tuple[str, tuple[int, ...]]]:
+        """Another process says it in the same words."""
+        return NonFiniteOutput, (self.what, self.sequences)
 
 
 class Loss(Protocol):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from luthier.core.errors import EngineRefused
-from luthier.engine.contract import Loss, LossOfMeans, NonFiniteLoss
+from luthier.engine.contract import Loss, LossOfMeans, NonFiniteLoss, NonFiniteOutput, TargetScores
 
 KNOWN_NEEDS = frozenset({"logprobs", "mean_logprobs"})
 
@@ -37,6 +37,14 @@ def check_finite(value: torch.Tensor, logprobs: torch.Tensor, sequence: np.ndarr
         return
     bad = ~torch.isfinite(logprobs).numpy()
     raise NonFiniteLoss("the loss", tuple(int(i) for i in np.unique(sequence[bad])))
+
+
+def finite(scores: list[TargetScores]) -> list[TargetScores]:
+    """The same scores. Raises NonFiniteOutput naming the sequences with a log-probability that is not finite."""
+    bad = tuple(i for i, s in enumerate(scores) if not np.isfinite(s.logprobs).all())
+    if bad:
+        raise NonFiniteOutput("log-probabilities", bad)
+    return scores
 
 
 def linear_coefficients(loss: Loss, weight: np.ndarray, normaliser: float) -> tuple[torch.Tensor, torch.Tensor | None]:

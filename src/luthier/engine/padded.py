@@ -19,7 +19,7 @@ from luthier.core.execution import Execution
 from luthier.engine.adapted import Adapted
 from luthier.engine.adapter import AdapterSet
 from luthier.engine.contract import Batch, Loss, NonFiniteLoss, Progress, StepOutput, TargetScores, TokenSequence
-from luthier.engine.objective import check_finite, check_needs, of_means
+from luthier.engine.objective import check_finite, check_needs, finite, of_means
 
 AUTO_TOKENS = 4096
 
@@ -106,7 +106,7 @@ class PaddedEngine(Adapted, ABC):
                 out[i] = TargetScores(found.logprobs.double().numpy(), found.greedy.numpy())
             if progress:
                 progress(len(out), len(sequences))
-        return [out[i] for i in range(len(sequences))]
+        return finite([out[i] for i in range(len(sequences))])
 
 
 def _means(targets: list[Targets]) -> torch.Tensor:

@@ -6,18 +6,23 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from luthier.core.artifacts import Checkpoint
 from luthier.core.errors import CorruptArtifact, UserError
 from luthier.core.events import Event, Metric, Note
 from luthier.core.stage import Built
 from luthier.core.store import Interrupted
+from luthier.engine.adapted import Adapted
+from luthier.engine.checkpoint.folder import load_newest, save_checkpoint
 from luthier.pipeline.workspace import Workspace
 from luthier.stages.train.loop import BEST, CHECKPOINTS
 from luthier.stages.train.train import BEGUN
 from toy_project import write_toy
 
 FLAT = "train.schedule={kind: constant}"
+OVERFLOW = ("train.learning_rate=1", FLAT, "train.evaluations=1", "train.method={kind: lora, rank: 8, alpha: 1e18}")
+"""One step leaves weights that are finite and whose products are not."""
 
 
 @pytest.fixture
@@ -152,9 +157,35 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_rows_and_keeps_the_checkp
     assert not Workspace.open(project, explode).store.is_built(Workspace.open(project, explode).graph.train)
 
 
-def test_poisoned_weights_name_the_step_and_the_rows(project: Path, learner_base: Path, tmp_path: Path) -> None:
-    from luthier.engine.checkpoint.folder import load_newest, save_checkpoint
+def test_the_step_after_an_overflow_stops_and_the_checkpoint_before_it_is_whole(project: Path) -> None:
+    settings = (*OVERFLOW, "train.epochs=1", "execution.save_every=1")
+    with pytest.raises(UserError, match=r"must stay finite: .* is not finite.*step 2, rows"):
+        train(project, *settings)
+    kept = load_newest(work_of(project, *settings) / CHECKPOINTS)
+    assert kept is not None
+    assert kept.step == 1
+    assert all(torch.isfinite(value).all() for value in kept.state.values() if isinstance(value, torch.Tensor))
 
+
+def test_weights_that_are_lost_at_the_last_step_are_not_saved_as_the_best(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No further step would find out: the evaluation does, and says at which step."""
+    step = Adapted.optim_step
+
+    def spoiling(engine: Adapted, learning_rate: float) -> float:
+        norm, state = step(engine, learning_rate), engine.state()
+        engine.load_state({k: v * float("nan") if k.startswith("adapter.") and "lora_B" in k else v for k, v in state.items()})
+        return norm
+
+    monkeypatch.setattr(Adapted, "optim_step", spoiling)
+    one_step = ("train.epochs=null", "train.steps=1", "train.evaluations=1")
+    with pytest.raises(UserError, match=r"must stay finite.*evaluation at step 1\); the last good checkpoint is kept; lower train"):
+        train(project, *one_step)
+    workspace = Workspace.open(project, one_step)
+    assert not workspace.store.is_built(workspace.graph.train)
+    assert load_newest(work_of(project, *one_step) / BEST) is None
+
+
+def test_poisoned_weights_name_the_step_and_the_rows(project: Path, learner_base: Path, tmp_path: Path) -> None:
     settings = ("train.epochs=1", "execution.save_every=1", "train.evaluations=1")
     stop_after(project, 4, *settings)
     folder = work_of(project, *settings) / CHECKPOINTS

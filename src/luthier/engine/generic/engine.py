@@ -19,7 +19,7 @@ from luthier.engine.contract import Batch, Completion, Loss, NonFiniteLoss, Prog
 from luthier.engine.generic.head import Wanted, gradient, scores
 from luthier.engine.generic.packed import PackedModel
 from luthier.engine.generic.sample import generate
-from luthier.engine.objective import check_finite, check_needs, differentiate, linear_coefficients
+from luthier.engine.objective import check_finite, check_needs, differentiate, finite, linear_coefficients
 from luthier.engine.reference.noise import ModelNoise
 from luthier.engine.sampler.job import Window
 from luthier.engine.text.tokenizer import TextTokenizer
@@ -133,7 +133,7 @@ class GenericEngine(Adapted):
             done += len(group)
             if progress:
                 progress(done, len(sequences))
-        return out
+        return finite(out)
 
     @torch.no_grad()
     def _scored(self, pack: Pack) -> tuple[torch.Tensor, torch.Tensor]:

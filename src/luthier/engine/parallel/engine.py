@@ -24,6 +24,7 @@ from luthier.engine.contract import (
     Loss,
     NoiseRates,
     NonFiniteLoss,
+    NonFiniteOutput,
     Progress,
     Sampling,
     StepOutput,
@@ -91,9 +92,12 @@ class DataParallel:
         where = [np.flatnonzero(s.weights) for s in batch.sequences]
         number = np.repeat(np.arange(len(where)), [len(w) for w in where])
         weight = np.concatenate([s.weights[w].astype(np.float64) for s, w in zip(batch.sequences, where, strict=True)])
-        logprobs = torch.from_numpy(np.concatenate(self.logprobs(list(batch.sequences))))
         try:
+            logprobs = torch.from_numpy(np.concatenate(self.logprobs(list(batch.sequences))))
             value, coefficient = differentiate(loss, logprobs, weight, number, batch.normaliser)
+        except NonFiniteOutput as err:
+            self._everywhere("replace_gradients", None)
+            raise NonFiniteLoss("the loss", err.sequences) from err
         except NonFiniteLoss:
             self._everywhere("replace_gradients", None)
             raise
@@ -140,6 +144,9 @@ class DataParallel:
         parts = [[sequences[i] for i in share] for share in shares]
         told = None if progress is None else _scaled(progress, len(sequences))
         answers = self._ask(verb, [(parts[0], told), *((part,) for part in parts[1:])])
+        found = [(share, a.error) for share, a in zip(shares, answers, strict=True) if isinstance(a.error, NonFiniteOutput)]
+        if found:
+            raise NonFiniteOutput(found[0][1].what, tuple(sorted(share[i] for share, err in found for i in err.sequences)))
         out: list[Any] = [None] * len(sequences)
         for share, values in zip(shares, _values(answers), strict=True):
             for i, value in zip(share, values, strict=True):
@@ -196,7 +203,7 @@ class DataParallel:
         self._workers.tell(verb, args[1:])
         with self._workers.watched():
             own = carry_out(self._member, verb, args[0])
-        if self._divided and own.error is not None and not isinstance(own.error, NonFiniteLoss):
+        if self._divided and own.error is not None and not isinstance(own.error, NonFiniteLoss | NonFiniteOutput):
             raise own.error  # the others wait inside the verb for this process and have no answer
         return [own, *self._workers.answers()]
 

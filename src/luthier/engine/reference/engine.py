@@ -21,9 +21,9 @@ from luthier.engine.contract import Batch, Completion, Loss, NonFiniteLoss, Prog
 from luthier.engine.logprobs import log_probabilities
 from luthier.engine.methods.contract import Root
 from luthier.engine.noise import TokenNoise, token_noise
-from luthier.engine.objective import check_finite, check_needs, of_means
+from luthier.engine.objective import check_finite, check_needs, finite, of_means
 from luthier.engine.reference.noise import ModelNoise
-from luthier.engine.sampler.job import Job, Window, make_jobs, mask_logits, note_logprobs
+from luthier.engine.sampler.job import Job, Window, checked, make_jobs, mask_logits, note_logprobs
 from luthier.engine.sampler.plain import choose_plain, penalised
 from luthier.engine.sampler.stops import WholeStops
 from luthier.engine.text.tokenizer import TextTokenizer
@@ -100,7 +100,7 @@ class ReferenceEngine(Adapted):
             out.append(self._scored(s))
             if progress:
                 progress(len(out), len(sequences))
-        return out
+        return finite(out)
 
     def _scored(self, s: TokenSequence) -> TargetScores:
         if not np.any(s.weights):
@@ -132,7 +132,7 @@ class ReferenceEngine(Adapted):
         """From the whole sequence, computed anew."""
         raw = self._logits(job.sequence, torch.tensor([len(job.sequence) - 1]))
         logits = penalised(raw, [np.unique(job.sequence).astype(np.int64)], sampling.repetition_penalty)
-        chosen = choose_plain(mask_logits(logits, [job]), sampling, [job.uniform()])
+        chosen = checked(logits, choose_plain(mask_logits(logits, [job]), sampling, [job.uniform()]))
         if sampling.logprobs is not None:
             note_logprobs(raw, chosen, [job], sampling.logprobs)
         return int(chosen[0])

@@ -20,7 +20,7 @@ from luthier.engine.fast.decoder import Decoder, Keep
 from luthier.engine.fast.step import SlotCache, decode_step
 from luthier.engine.memory.machine import available_bytes
 from luthier.engine.sampler.choose import choose, penalise
-from luthier.engine.sampler.job import Job, Window, make_jobs, mask_logits, note_logprobs
+from luthier.engine.sampler.job import Job, Window, checked, make_jobs, mask_logits, note_logprobs
 from luthier.engine.sampler.stops import IncrementalStops
 from luthier.engine.text.tokenizer import TextTokenizer
 from luthier.engine.trees.merge import common_length
@@ -193,7 +193,7 @@ def next_tokens(logits: torch.Tensor, sampling: Sampling, jobs: Sequence[Job]) -
     raw = logits.clone() if sampling.logprobs is not None else logits
     if sampling.repetition_penalty != 1.0:
         penalise(logits, [job.seen for job in jobs], sampling.repetition_penalty)
-    chosen = choose(mask_logits(logits, jobs), sampling, [job.uniform() for job in jobs])
+    chosen = checked(logits, choose(mask_logits(logits, jobs), sampling, [job.uniform() for job in jobs]))
     if sampling.logprobs is not None:
         note_logprobs(raw, chosen, jobs, sampling.logprobs)
     return chosen

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from luthier.core.errors import UserError
-from luthier.engine.contract import Completion, Sampling
+from luthier.engine.contract import Completion, NonFiniteOutput, Sampling
 from luthier.engine.sampler.constrain import JsonGrammar, TokenConstraint
 from luthier.engine.sampler.stops import Stopped, StopWatch
 from luthier.engine.text.tokenizer import TextTokenizer
@@ -158,8 +158,17 @@ def mask_logits(logits: torch.Tensor, jobs: Sequence[Job]) -> torch.Tensor:
     masks = [job.allowed() for job in jobs]
     if all(m is None for m in masks):
         return logits
+    if not all(m is None or m.any() for m in masks):
+        raise UserError("the JSON schema must be one that an answer can meet", "an answer that nothing can follow", "json_schema")
     blocked = np.stack([np.zeros(logits.shape[1], bool) if m is None else ~m for m in masks])
     return logits.masked_fill(torch.from_numpy(blocked), float("-inf"))
+
+
+def checked(logits: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """The chosen tokens, int64 [n]. Raises NonFiniteOutput where the logits [n, vocabulary] of one are NaN or infinite."""
+    if not bool(torch.isfinite(logits.gather(1, chosen[:, None])).all()):
+        raise NonFiniteOutput("logits")
+    return chosen
 
 
 def note_logprobs(logits: torch.Tensor, chosen: torch.Tensor, jobs: Sequence[Job], num: int) -> None:

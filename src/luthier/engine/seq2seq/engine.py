@@ -19,7 +19,7 @@ from luthier.engine.adapter import AdapterSet
 from luthier.engine.contract import Completion, Progress, Sampling, TokenSequence
 from luthier.engine.logprobs import log_probabilities
 from luthier.engine.padded import PaddedEngine, Targets, check_ids, mean_rows, padded
-from luthier.engine.sampler.job import Job, Window, make_jobs, mask_logits, note_logprobs
+from luthier.engine.sampler.job import Job, Window, checked, make_jobs, mask_logits, note_logprobs
 from luthier.engine.sampler.plain import choose_plain, penalised
 from luthier.engine.sampler.stops import WholeStops
 from luthier.engine.text.tokenizer import TextTokenizer
@@ -96,7 +96,7 @@ class Seq2SeqEngine(PaddedEngine):
         if self._shape.forced is not None and not job.tokens:
             raw = torch.full_like(raw, -torch.inf).index_fill(1, torch.tensor([self._shape.forced]), 0.0)
         logits = penalised(raw, [np.unique(np.array(written, np.int64))], sampling.repetition_penalty)
-        chosen = choose_plain(mask_logits(logits, [job]), sampling, [job.uniform()])
+        chosen = checked(logits, choose_plain(mask_logits(logits, [job]), sampling, [job.uniform()]))
         if sampling.logprobs is not None:
             note_logprobs(raw, chosen, [job], sampling.logprobs)
         return int(chosen[0])

@@ -24,12 +24,13 @@ from luthier.core.events import Metric, Note, Progress
 from luthier.core.execution import Execution
 from luthier.core.files import fsync_path, write_atomic
 from luthier.core.stage import Context
-from luthier.engine.contract import Batch, Engine, Loss, Noise, NonFiniteLoss, TokenSequence
+from luthier.engine.contract import Batch, Engine, Loss, Noise, NonFiniteLoss, NonFiniteOutput, TokenSequence
 from luthier.engine.optim.schedules import factor
 from luthier.report.curves import read_curves
 from luthier.report.live import holding, sentence
 from luthier.stages.train.recipe import Recipe
 
+LOWER = "lower train.learning_rate"
 CHECKPOINTS, BEST, LOOP = "scratch/checkpoints", "scratch/best", "loop"
 METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
 
@@ -121,7 +122,7 @@ def train(engine: Engine, rows: Rows, loss: Loss, recipe: Recipe, evaluate: Eval
     tokens = np.cumsum([lengths[chosen].sum() for chosen in rows_of_run(len(lengths), recipe)]).astype(float)
     done = resume(engine, ctx)
     if done.step == 0:
-        _emit(ctx, 0, evaluate(0))
+        _emit(ctx, 0, _measured(evaluate, 0))
     while True:
         if done.step in evaluation_steps and done.evaluated < done.step:
             done = _evaluate(engine, evaluate, recipe, done, ctx, objective)
@@ -208,7 +209,7 @@ def _one_step(engine: Engine, rows: Rows, loss: Loss, recipe: Recipe, done: Prog
 
 def _diverged(err: NonFiniteLoss, step: int, keys: list[str]) -> UserError:
     shown = ", ".join(keys[:8]) + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")
-    fix = "the last good checkpoint is kept; lower train.learning_rate, or look at these rows with `luthier data show`"
+    fix = f"the last good checkpoint is kept; {LOWER}, or look at these rows with `luthier data show`"
     return UserError(f"training must stay finite: {err}", None, f"step {step}, rows {shown}", fix)
 
 
@@ -216,7 +217,7 @@ def _evaluate(engine: Engine, evaluate: Evaluation, recipe: Recipe, done: Progre
     from luthier.engine.checkpoint.folder import save_checkpoint
 
     with averaged(engine):
-        figures = evaluate(done.step)
+        figures = _measured(evaluate, done.step)
         _emit(ctx, done.step, figures)
         done = replace(done, evaluated=done.step)
         gain = objective.gain(figures, done.best) if done.best else math.inf
@@ -230,6 +231,15 @@ def _evaluate(engine: Engine, evaluate: Evaluation, recipe: Recipe, done: Progre
     times = "1 evaluation" if without == 1 else f"{without} evaluations"
     words = f"early: {objective.name} has not improved for {times} (best at step {done.best_step})"
     return replace(done, without_gain=without, stopped=words)
+
+
+def _measured(evaluate: Evaluation, step: int) -> dict[str, float]:
+    """The figures at a step. Raises UserError where the model's outputs are not finite, before it could pass for the best one."""
+    try:
+        return evaluate(step)
+    except NonFiniteOutput as err:
+        fix = f"the last good checkpoint is kept; {LOWER}" if step else "fetch or convert the base again"
+        raise UserError(f"training must stay finite: {err.must}", err.got, f"evaluation at step {step}", fix) from err
 
 
 def _speak(recipe: Recipe, done: Progressed, num_rows: int, ctx: Context) -> Progressed:

@@ -24,9 +24,9 @@ def plain(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
 
 
 @torch.no_grad()
-def our_logits(folder: Path, tokens: list[int]) -> torch.Tensor:
+def our_logits(folder: Path, tokens: list[int], dtype: torch.dtype = torch.float32) -> torch.Tensor:
     arch = read_architecture(folder)
-    decoder = Decoder(arch, build_weights(folder, arch, torch.float32, Trained({})))
+    decoder = Decoder(arch, build_weights(folder, arch, dtype, Trained({})))
     pack = build_full_pack([np.array(tokens, np.int32)], [0])
     return decoder.weights.head.logits(decoder.forward(pack, np.arange(len(tokens)), Keep()).hidden)
 
@@ -38,6 +38,17 @@ def test_logits_equal_transformers(toy_folder: Any, family: str) -> None:
         wanted = plain(toy_folder(family))(torch.tensor([tokens])).logits[0]
     assert wanted.std() > 0.5
     torch.testing.assert_close(our_logits(toy_folder(family), tokens), wanted, rtol=0, atol=2e-5 * float(wanted.abs().max()))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_in_float64_are_those_of_transformers_to_the_last_digits(toy_folder: Any, family: str) -> None:
+    """transformers' own model as the reference holds it: nothing of it rounds to float32."""
+    tokens = random_tokens(np.random.default_rng(4), 100)
+    with torch.no_grad():
+        wanted = toy_engine(toy_folder(family), "reference", None)._logits(np.array(tokens, np.int32), torch.arange(100))
+    assert wanted.dtype == torch.float64
+    found = our_logits(toy_folder(family), tokens, torch.float64)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12 * float(wanted.abs().max()))
 
 
 @pytest.mark.parametrize("stored", [torch.bfloat16, torch.float16])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from luthier.core.errors import UserError
 from luthier.core.execution import Execution
 from luthier.engine.contract import Completion, Sampling
 from luthier.engine.fast import weights
+from luthier.engine.fast.step import decode_step
 from luthier.engine.kernels import product
 from luthier.engine.methods.lora import LoRASpec
 from luthier.engine.sampler import generate
@@ -79,6 +81,19 @@ def test_refilled_slots_change_nothing(toy_folder: Any, budget: int, monkeypatch
     assert toy_engine(folder, "fast", None, budget=budget).sample(some, sampling) == wanted
     monkeypatch.setattr(generate, "_MOST_SLOTS", 1)
     assert alone.sample(some, sampling) == wanted
+
+
+def test_a_full_batch_with_refill_says_what_one_by_one_says(toy_folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ninety prompts in 64 slots, which are refilled once answers end."""
+    together: list[int] = []
+    monkeypatch.setattr(generate, "decode_step", lambda *given: together.append(len(given[2])) or decode_step(*given))
+    engine, some = toy_engine(toy_folder("llama"), "fast", None, budget=10**6), prompts(90, longest=30)
+    sampling = Sampling(max_new_tokens=14, temperature=0.8, seed=2, stop_ids=tuple(range(6)))
+    found = engine.sample(some, sampling)
+    assert max(together) == 64
+    assert any(after > before for before, after in itertools.pairwise(together)), "no slot was refilled"
+    monkeypatch.setattr(generate, "_MOST_SLOTS", 1)
+    assert engine.sample(some, sampling) == found
 
 
 def test_caches_stay_inside_their_budget(toy_folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:

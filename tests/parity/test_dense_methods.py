@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -89,8 +90,6 @@ def test_training_gives_the_weights_of_the_reference(toy_folder: Any, name: str)
 
 
 def test_nothing_below_the_trained_layers_is_kept(toy_folder: Any) -> None:
-    import numpy as np
-
     from luthier.engine.fast.decoder import Keep
     from luthier.engine.trees.pack import build_pack
 
@@ -107,12 +106,13 @@ def test_the_last_layers_of_other_families_are_refused(toy_folder: Any, family: 
         load_engine(toy_folder(family), LastLayersSpec(1), Execution(engine="fast"), 0)
 
 
-def test_nothing_is_predicted_for_them(toy_folder: Any) -> None:
-    engine = load_engine(toy_folder("llama"), DoRASpec(4, 8.0), Execution(engine="fast"), 0)
-    assert engine.forecast(packed(), [np_rows(packed())]) is None
-
-
-def np_rows(sequences: list[Any]) -> Any:
-    import numpy as np
-
-    return np.arange(len(sequences))
+@pytest.mark.parametrize(("family", "name"), sorted({(family, name) for family, name in CASES}))
+def test_what_is_counted_is_what_is_trained(toy_folder: Any, family: str, name: str) -> None:
+    """The memory model's trained values and lowest layer against the engine itself."""
+    engine = load_engine(toy_folder(family), (SPECS | ELSEWHERE)[name], Execution(engine="fast"), 0)
+    own = engine._room.model.trains.own
+    assert own is not None
+    assert (own.values, own.first) == (engine.num_trainable, engine._decoder.lowest_trainable)
+    found = engine.forecast(packed(), [np.arange(len(packed()))])
+    assert found is not None
+    assert found.flops > 0

@@ -15,6 +15,7 @@ from luthier.core.errors import EngineRefused, UserError
 from luthier.core.execution import Execution
 from luthier.engine.contract import Engine
 from luthier.engine.decoding import Decoding
+from luthier.engine.memory.least import check_least
 from luthier.engine.methods.contract import MethodSpec
 from luthier.engine.predictor import Answerer, Predictor
 from luthier.engine.select import Dtype, load_engine, prepare_machine
@@ -39,13 +40,15 @@ def load_for(
     if dtype == "bfloat16":
         must = "precision=float32 or float64 is wanted: only decoders are proven in bfloat16"
         raise EngineRefused(must, dtype, "train.precision")
+    precision = prepare_machine(execution, dtype)
+    check_least(folder, precision.itemsize, not isinstance(method, Path) and method is not None and method.kind == "full", execution)
     if renderer.answers is None:
         from luthier.engine.seq2seq.load import load_seq2seq
 
-        return load_seq2seq(folder, method, execution, seed, prepare_machine(execution, dtype))
+        return load_seq2seq(folder, method, execution, seed, precision)
     from luthier.engine.encoder.load import load_encoder
 
-    return load_encoder(folder, renderer.answers, method, execution, seed, prepare_machine(execution, dtype))
+    return load_encoder(folder, renderer.answers, method, execution, seed, precision)
 
 
 @contextmanager

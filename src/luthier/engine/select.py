@@ -17,6 +17,7 @@ from luthier.core.execution import Execution
 from luthier.engine.contract import Engine
 from luthier.engine.fast.load import load_fast
 from luthier.engine.generic.load import load_generic
+from luthier.engine.memory.least import check_least
 from luthier.engine.methods.contract import MethodSpec
 from luthier.engine.methods.folder import read_adapter
 from luthier.engine.models.kinds import WORDS, folder_kind
@@ -46,6 +47,8 @@ def load_engine(
     for name, load in (("fast", load_fast), ("generic", load_generic)):
         if execution.engine not in ("auto", name):
             continue
+        if name == "generic":
+            _fits(folder, method, precision, execution)
         try:
             engine: Engine = load(folder, spec, weights, seed, precision, execution)
         except EngineRefused as reason:
@@ -55,6 +58,7 @@ def load_engine(
             continue
         engine.refusal = "; ".join(reasons) or None
         return engine
+    _fits(folder, method, precision, execution)
     engine = load_reference(folder, spec, weights, seed, precision)
     engine.refusal = "; ".join(reasons) or None
     return engine
@@ -67,6 +71,18 @@ def prepare_machine(execution: Execution, dtype: Dtype) -> torch.dtype:
     if execution.device == "cuda":
         raise EngineRefused("device=cpu is wanted: no kernel of this version has been proven on a GPU", "cuda", "execution.device")
     return {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}[dtype]
+
+
+def unused_device(execution: Execution) -> str:
+    """What `execution.device: auto` leaves aside on this machine, in words; empty where there is nothing to say."""
+    if execution.device == "auto" and torch.cuda.is_available():
+        return "a GPU is present and not used: no kernel of this version has been proven on one (execution.device=cpu leaves this note out)"
+    return ""
+
+
+def _fits(folder: Path, method: MethodSpec | None, precision: torch.dtype, execution: Execution) -> None:
+    """Before a weight is read for an engine without a memory model. Raises UserError."""
+    check_least(folder, precision.itemsize, method is not None and method.kind == "full", execution)
 
 
 def _only_decoders(folder: Path) -> None:

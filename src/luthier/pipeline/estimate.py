@@ -25,8 +25,8 @@ from luthier.engine.models.kinds import WORDS
 from luthier.pipeline.workspace import Workspace
 
 GB = 2**30
-COUNTED = ("lora",)
-"""The methods that the memory model knows."""
+COUNTED = ("lora", "dora", "ia3", "bitfit", "last_layers")
+"""The methods that the memory model knows: those of the fast engine."""
 RATIO = (0.5, 0.9)
 """Assumed range of unavoidable work at the measured rate over the seconds of a step: what a quiet machine reaches, and half."""
 WATTS_PER_CORE = 10.0
@@ -117,10 +117,10 @@ def _counted(workspace: Workspace) -> Trains | str | None:
     if (family := read_family(Path(base.folder))) not in FAMILIES:
         return f"there is no memory model for the generic engine, which {family} models are trained on"
     from luthier.engine.fast.architecture import read_architecture
-    from luthier.engine.fast.load import layers_of, trains_of
+    from luthier.engine.fast.load import trains_of
 
     try:
-        return trains_of(recipe.method.spec(), layers_of(read_architecture(Path(base.folder))))
+        return trains_of(recipe.method.spec(), read_architecture(Path(base.folder)))
     except EngineRefused as refusal:
         return str(refusal)
 

@@ -26,11 +26,29 @@ def rows_of_cell(cell: dict[str, Any], vocabulary: int) -> list[Any]:
     return out
 
 
+def spec_of(cell: dict[str, Any]) -> Any:
+    """The method of the cell; None where its rank is 0."""
+    from luthier.engine.methods.bitfit import BitFitSpec
+    from luthier.engine.methods.dora import DoRASpec
+    from luthier.engine.methods.ia3 import IA3Spec
+    from luthier.engine.methods.last_layers import LastLayersSpec
+    from luthier.engine.methods.lora import LoRASpec
+
+    if not cell["rank"]:
+        return None
+    low_rank = (cell["rank"], 2.0 * cell["rank"], tuple(cell["targets"]))
+    made = {"lora": lambda: LoRASpec(*low_rank), "dora": lambda: DoRASpec(*low_rank), "ia3": IA3Spec}
+    made |= {"bitfit": lambda: BitFitSpec(create=True), "last_layers": lambda: LastLayersSpec(2)}
+    return made[cell.get("method", "lora")]()
+
+
 def predicted(cell: dict[str, Any], sequences: list[Any], process: int) -> Any:
     """The prediction, from the folder's config and headers and the sequences' lengths."""
     from luthier.engine.contract import NoiseRates
-    from luthier.engine.memory.dimensions import Trains, read_dimensions
-    from luthier.engine.memory.flops import FROZEN, pair_cost
+    from luthier.engine.fast.architecture import read_architecture
+    from luthier.engine.fast.load import trains_of
+    from luthier.engine.memory.dimensions import read_dimensions
+    from luthier.engine.memory.flops import pair_cost
     from luthier.engine.memory.model import MemoryModel, largest, rows_of
     from luthier.engine.memory.room import GB, Room
     from luthier.engine.trees.pack import build_pack
@@ -38,7 +56,7 @@ def predicted(cell: dict[str, Any], sequences: list[Any], process: int) -> Any:
 
     sizes = read_dimensions(Path(cell["folder"]))
     noise = NoiseRates(**cell.get("noise", {}))
-    trains = Trains.lora(cell["rank"], tuple(cell["targets"]), sizes.family) if cell["rank"] else FROZEN
+    trains = trains_of(spec_of(cell), read_architecture(Path(cell["folder"])))
     model = MemoryModel.of(sizes, trains, process, cell.get("precision", "float32"))
     model = replace(model, average="ema" in cell, noise=noise)
     groups = plan([s.tokens for s in sequences], cell["budget"], pair_cost(model.sizes), noise.shares_prefixes)
@@ -56,14 +74,12 @@ def work(cell: dict[str, Any], sequences: list[Any]) -> int:
     """Two steps, so that gradients and moments exist; or one scoring; or one generation. Returns the layers computed again."""
     from luthier.core.execution import Execution
     from luthier.engine.contract import Batch, Noise, NoiseRates, Sampling
-    from luthier.engine.methods.lora import LoRASpec
     from luthier.engine.optim.config import AdamW
     from luthier.engine.select import load_engine
     from luthier.parts.losses.sft import SFT
 
-    spec = LoRASpec(cell["rank"], 2.0 * cell["rank"], tuple(cell["targets"])) if cell["rank"] else None
     execution = Execution(engine="fast", micro_batch_tokens=cell["budget"], memory_gb=cell.get("memory_gb"))
-    engine = load_engine(Path(cell["folder"]), spec, execution, 0, dtype=cell.get("precision", "float32"))
+    engine = load_engine(Path(cell["folder"]), spec_of(cell), execution, 0, dtype=cell.get("precision", "float32"))
     if cell["work"] == "train":
         normaliser = float(sum(s.weights.sum() for s in sequences))
         noise = Noise(NoiseRates(**cell["noise"]), 0, 0, tuple(range(len(sequences)))) if "noise" in cell else None

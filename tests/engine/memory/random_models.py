@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+ROPE = {"rope_type": "default", "rope_theta": 10000.0}
+
 
 def write_model(folder: Path, shape: dict[str, Any], dtype: str = "float32", family: str = "llama") -> Path:
     """config.json and model.safetensors with small random weights. shape: hidden, intermediate, layers, heads, kv_heads, vocabulary."""
@@ -18,13 +20,14 @@ def write_model(folder: Path, shape: dict[str, Any], dtype: str = "float32", fam
     folder.mkdir(parents=True)
     head_dim = shape["hidden"] // shape["heads"]
     config = {
-        "model_type": family, "hidden_act": "silu", "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": True,
+        "model_type": family, "hidden_act": "silu", "rms_norm_eps": 1e-5, "tie_word_embeddings": True,
         "vocab_size": shape["vocabulary"], "hidden_size": shape["hidden"], "intermediate_size": shape["intermediate"],
         "num_hidden_layers": shape["layers"], "num_attention_heads": shape["heads"], "num_key_value_heads": shape["kv_heads"],
         "head_dim": head_dim, "max_position_embeddings": 16384, "architectures": [family.capitalize() + "ForCausalLM"],
     }  # fmt: skip
     gemma = family.startswith("gemma")
-    config |= {"pad_token_id": 0, **({"hidden_activation": "gelu_pytorch_tanh", "sliding_window": 512} if gemma else {})}
+    config |= {"pad_token_id": 0, "sliding_window": None, **(_gemmas_own(family, shape["layers"]) if gemma else {})}
+    config.setdefault("rope_parameters", ROPE)
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     q, kv, hidden, inner = shape["hidden"], shape["kv_heads"] * head_dim, shape["hidden"], shape["intermediate"]
     linears = {
@@ -49,6 +52,18 @@ def write_model(folder: Path, shape: dict[str, Any], dtype: str = "float32", fam
             tensors |= {f"model.layers.{i}.self_attn.{n}_norm.weight": torch.ones(head_dim, dtype=kind) for n in "qk"}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
+
+
+def _gemmas_own(family: str, layers: int) -> dict[str, Any]:
+    """What transformers fills in for the families with windows and caps, with shorter windows."""
+    every = 2 if family == "gemma2" else 6
+    kinds = ["full_attention" if (i + 1) % every == 0 else "sliding_attention" for i in range(layers)]
+    caps = (50.0, 30.0) if family == "gemma2" else (None, None)
+    own: dict[str, Any] = {"hidden_activation": "gelu_pytorch_tanh", "sliding_window": 512, "layer_types": kinds}
+    own |= {"query_pre_attn_scalar": 256, "attn_logit_softcapping": caps[0], "final_logit_softcapping": caps[1]}
+    if family == "gemma2":
+        return own
+    return own | {"rope_parameters": {"full_attention": ROPE | {"rope_theta": 1e6}, "sliding_attention": ROPE}}
 
 
 SHAPES = {

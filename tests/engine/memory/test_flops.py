@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from luthier.engine.fast.architecture import read_architecture
-from luthier.engine.memory.dimensions import Dimensions, Trains, read_dimensions
+from luthier.engine.memory.dimensions import PARTS, Dimensions, Own, Trains, read_dimensions, shape_of
 from luthier.engine.memory.flops import FROZEN, Counts, count, counted_flops, measure_gemm_rate, unavoidable_flops
 from luthier.engine.trees.pack import build_pack
 from toys import FAMILIES, random_tokens, save_toy, sequence
@@ -49,6 +49,18 @@ def test_only_the_last_product_of_the_first_layer() -> None:
 def test_all_weights_are_six_n() -> None:
     counts = Counts(10, 10, 55, 55)
     assert counted_flops(SIZES, counts, Trains()) == 10 * L * 6 * N + 3.5 * 4 * HEADS * D * 55 * L + 6 * V * H * 10
+
+
+def test_other_methods_by_hand() -> None:
+    """Below the lowest trained layer a forward pass alone; in it no gradient of what enters; above it all of them."""
+    counts, top = Counts(10, 10, 55, 55), SIZES.layers - 1
+    whole = Trains(0, PARTS, Own(N, top, 0, 2.0 * N, False))
+    wanted = 10 * L * 2 * N + 4 * HEADS * D * 55 * L + 4 * V * H * 10  # forward, and the head's two products
+    inside = sum(2 * out * inner for out, inner in (shape_of(SIZES, p) for p in ("o_proj", "gate_proj", "up_proj", "down_proj")))
+    wanted += 10 * (inside + 2 * N) + 2.5 * 4 * HEADS * D * 55
+    assert counted_flops(SIZES, counts, whole) == wanted
+    biases = Trains(0, PARTS, Own(50, 0, 0, 0.0, False))
+    assert counted_flops(SIZES, counts, biases) == counted_flops(SIZES, counts, Trains.lora(0))
 
 
 def test_shared_tokens_count_once() -> None:

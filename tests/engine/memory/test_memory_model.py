@@ -30,6 +30,11 @@ CELLS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "layers computed again under embedding noise": (
         "small", "float32", {"lengths": [4096], "memory_gb": 0.68, "noise": {"embedding": 5.0}},
     ),
+    "DoRA": ("small", "float32", {"lengths": [256] * 8, "method": "dora"}),
+    "IA3, stored in bf16": ("small", "bfloat16", {"lengths": [256] * 8, "method": "ia3"}),
+    "biases": ("small", "bfloat16", {"lengths": [1024] * 2, "method": "bitfit"}),
+    "two upper layers whole": ("small", "float32", {"lengths": [256] * 16, "method": "last_layers"}),
+    "LoRA on two upper layers": ("small", "bfloat16", {"lengths": [256] * 16, "targets": ["model.layers.6.*", "model.layers.7.*"]}),
     "layers computed again": ("small", "float32", {"lengths": [4096], "memory_gb": 0.68}),
 }  # fmt: skip
 

@@ -6,20 +6,26 @@ import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from random_models import write_model
 
 from luthier.core.errors import CorruptArtifact, UserError
 from luthier.core.execution import Execution
 from luthier.engine.contract import TokenSequence
 from luthier.engine.memory import machine
-from luthier.engine.memory.dimensions import Dimensions, Trains, read_dimensions
+from luthier.engine.memory.dimensions import Dimensions, Trains, read_dimensions, read_num_bytes
 from luthier.engine.memory.flops import FROZEN
 from luthier.engine.memory.forecast import forecast
+from luthier.engine.memory.least import check_least
 from luthier.engine.memory.model import MemoryModel, Rows
 from luthier.engine.memory.room import GB, Room, limit_bytes, room_in
+from luthier.engine.methods.dora import DoRASpec
+from luthier.engine.methods.full import FullSpec
 from luthier.engine.methods.lora import LoRASpec
+from luthier.engine.methods.prompt import PromptSpec
 from luthier.engine.select import load_engine
 from toys import random_tokens, sequence
 
@@ -74,8 +80,6 @@ def test_a_model_that_does_not_fit_is_refused_with_what_would() -> None:
 
 
 def test_no_weight_is_read_of_a_model_that_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from random_models import write_model
-
     shape = {"hidden": 32, "intermediate": 64, "layers": 1, "heads": 2, "kv_heads": 1, "vocabulary": 64}
     folder = write_model(tmp_path / "tiny", shape)
 
@@ -87,9 +91,43 @@ def test_no_weight_is_read_of_a_model_that_does_not_fit(tmp_path: Path, monkeypa
         load_engine(folder, LoRASpec(4, 8.0), Execution(engine="fast", memory_gb=0.01), 0)
 
 
-def test_headers_give_the_sizes(tmp_path: Path) -> None:
-    from random_models import write_model
+@pytest.mark.parametrize(
+    ("engine", "spec"),
+    [("fast", DoRASpec(4, 8.0)), ("generic", LoRASpec(4, 8.0)), ("generic", FullSpec()), ("reference", None), ("auto", PromptSpec(4))],
+    ids=["fast, dora", "generic, lora", "generic, full", "reference", "auto, prompt"],
+)
+def test_no_weight_is_read_either_where_there_is_no_memory_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Any, spec: Any
+) -> None:
+    folder = write_model(tmp_path / "tiny", {"hidden": 32, "intermediate": 64, "layers": 1, "heads": 2, "kv_heads": 1, "vocabulary": 64})
 
+    def read(*_: object) -> None:
+        raise AssertionError("weights were read")
+
+    for name in ("fast.load.build_weights", "generic.load.load_model", "reference.load.load_model"):
+        monkeypatch.setattr(f"luthier.engine.{name}", read)
+    with pytest.raises(UserError, match=r"must fit 0\.0 GB of memory, got .* at the least .*predicted before loading"):
+        load_engine(folder, spec, Execution(engine=engine, memory_gb=0.01), 0)
+
+
+def test_what_is_needed_at_the_least_where_all_weights_are_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights and as many gradients, in the precision of the run whatever the file's is."""
+    shape = {"hidden": 256, "intermediate": 512, "layers": 2, "heads": 2, "kv_heads": 1, "vocabulary": 512}
+    folder, values = write_model(tmp_path / "half", shape, "bfloat16"), 512 * 256 + 256 + 2 * (3 * 256 * 256 + 3 * 256 * 512 + 2 * 256)
+    assert (read_num_bytes(folder, 4), read_num_bytes(folder, 8)) == (4 * values, 8 * values)
+    monkeypatch.setattr("luthier.engine.memory.least.resident_bytes", lambda: 0)
+    check_least(folder, 4, True, Execution(memory_gb=(8 * values + 1) / GB))
+    tight = Execution(memory_gb=(8 * values - 8) / GB)
+    check_least(folder, 4, False, tight)
+    with pytest.raises(UserError, match=r"GB of their gradients.*kind=lora\) has no such gradients") as caught:
+        check_least(folder, 4, True, tight)
+    assert caught.value.exit_code == 2
+    with pytest.raises(UserError, match=r"a smaller base") as caught:
+        check_least(folder, 4, True, Execution(memory_gb=(4 * values - 8) / GB))
+    assert "lora" not in str(caught.value)
+
+
+def test_headers_give_the_sizes(tmp_path: Path) -> None:
     shape = {"hidden": 32, "intermediate": 64, "layers": 2, "heads": 2, "kv_heads": 1, "vocabulary": 64}
     folder = write_model(tmp_path / "tiny", shape, "bfloat16")
     found = read_dimensions(folder)

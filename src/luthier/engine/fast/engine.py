@@ -35,8 +35,8 @@ from luthier.engine.kernels.head import head_backward, head_forward
 from luthier.engine.memory.flops import pair_cost
 from luthier.engine.memory.forecast import Forecast, forecast
 from luthier.engine.memory.model import rows_of
-from luthier.engine.memory.room import Room, Uncounted
-from luthier.engine.objective import check_finite, check_needs, differentiate, linear_coefficients
+from luthier.engine.memory.room import Room
+from luthier.engine.objective import check_finite, check_needs, differentiate, finite, linear_coefficients
 from luthier.engine.optim.config import OptimizerConfig
 from luthier.engine.sampler.generate import generate
 from luthier.engine.text.tokenizer import TextTokenizer
@@ -64,7 +64,7 @@ class FastEngine(Adapted):
 
     name = "fast"
 
-    def __init__(self, decoder: Decoder, adapters: AdapterSet, room: Room | Uncounted) -> None:
+    def __init__(self, decoder: Decoder, adapters: AdapterSet, room: Room) -> None:
         super().__init__(adapters, room.micro_batch_tokens)
         self._decoder, self._room, self._budget = decoder, room, room.micro_batch_tokens
         self._pair_cost, self.longest = pair_cost(decoder.arch), decoder.arch.longest
@@ -134,7 +134,7 @@ class FastEngine(Adapted):
         self._room = self._room.averaging(ema is not None)
 
     def forecast(self, sequences: Sequence[TokenSequence], steps: Sequence[np.ndarray], noise: NoiseRates = NO_NOISE) -> Forecast | None:
-        return None if isinstance(self._room, Uncounted) else forecast(self._room, sequences, steps, noise)
+        return forecast(self._room, sequences, steps, noise)
 
     def keep_activations(self, keeping: Keeping, sequences: Sequence[TokenSequence], steps: Sequence[np.ndarray]) -> str:
         frozen = self._decoder.lowest_trainable
@@ -165,7 +165,7 @@ class FastEngine(Adapted):
     @torch.no_grad()
     def _scores(self, sequences: list[TokenSequence], progress: Progress | None, *, greedy: bool) -> list[TargetScores]:
         self._check(sequences)
-        return TreeScorer(self._decoder, sequences, self._budget, greedy=greedy).run(progress)
+        return finite(TreeScorer(self._decoder, sequences, self._budget, greedy=greedy).run(progress))
 
     @torch.no_grad()
     def embed(self, sequences: list[TokenSequence]) -> np.ndarray:

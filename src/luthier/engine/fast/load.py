@@ -5,6 +5,7 @@ One decision: refusals are raised before any weight is read, that of a model whi
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -16,15 +17,15 @@ from luthier.engine.fast.architecture import Architecture, read_architecture
 from luthier.engine.fast.decoder import Decoder
 from luthier.engine.fast.engine import FastEngine
 from luthier.engine.fast.weights import Trained, build_weights, values_of
-from luthier.engine.memory.dimensions import Trains, read_dimensions
+from luthier.engine.memory.dimensions import Own, Trains, read_dimensions, stored_parts
 from luthier.engine.memory.flops import FROZEN
-from luthier.engine.memory.room import Room, Uncounted, make_room
+from luthier.engine.memory.room import make_room
 from luthier.engine.methods.bitfit import BitFitSpec, no_biases
 from luthier.engine.methods.contract import MethodSpec, fill
 from luthier.engine.methods.dora import DoRASpec
 from luthier.engine.methods.ia3 import IA3Spec, named, vector_name
 from luthier.engine.methods.last_layers import LastLayersSpec
-from luthier.engine.methods.lora import LoRASpec, initial_weights, magnitude_name
+from luthier.engine.methods.lora import LoRASpec, a_name, b_name, initial_weights, magnitude_name
 from luthier.engine.methods.targets import WHERE, Layers, saved_modules
 from luthier.engine.methods.wrapping import PREFIX
 
@@ -42,9 +43,7 @@ def load_fast(
     parameters = _parameters(spec, arch, layers, seed, values)
     if spec is not None and type(spec) is not LoRASpec and dtype == torch.bfloat16:
         raise EngineRefused("products in bfloat16 are for lora", spec.kind, "train.precision", "use precision=float32")
-    room: Room | Uncounted = Uncounted.of(execution)
-    if spec is None or _counted(spec, layers):
-        room = make_room(read_dimensions(folder), trains_of(spec, layers), execution, str(dtype).removeprefix("torch."))
+    room = make_room(read_dimensions(folder), trains_of(spec, arch), execution, str(dtype).removeprefix("torch."))
     if weights is not None:
         fill(parameters, weights, folder.name)
     scale = spec.scale if isinstance(spec, LoRASpec) else 1.0
@@ -59,23 +58,31 @@ def _parameters(
     spec: MethodSpec | None, arch: Architecture, layers: Layers, seed: int, dtype: torch.dtype
 ) -> dict[str, torch.nn.Parameter]:
     """What a method trains by saved name; what starts as the base does is empty yet. Raises EngineRefused for a method not done here."""
+    found = {name: torch.zeros(shape, dtype=dtype) for name, shape in _shapes(spec, arch, layers).items()}
+    if isinstance(spec, LoRASpec):
+        found |= initial_weights(_adapted(spec, layers), spec, seed, dtype)
+    return {name: torch.nn.Parameter(tensor) for name, tensor in found.items()}
+
+
+def _shapes(spec: MethodSpec | None, arch: Architecture, layers: Layers) -> dict[str, tuple[int, ...]]:
+    """The shape of each trained tensor by saved name. Raises EngineRefused for a method not done here."""
     if isinstance(spec, LoRASpec) and type(spec) in (LoRASpec, DoRASpec):
         shapes = _adapted(spec, layers)
-        found = initial_weights(shapes, spec, seed, dtype)
+        found: dict[str, tuple[int, ...]] = {a_name(name): (spec.rank, inner) for name, (_, inner) in shapes.items()}
+        found |= {b_name(name): (out, spec.rank) for name, (out, _) in shapes.items()}
         if isinstance(spec, DoRASpec):
-            found |= {magnitude_name(name): torch.zeros(out, dtype=dtype) for name, (out, _) in shapes.items()}
-    elif isinstance(spec, LastLayersSpec):
-        found = {PREFIX + name: torch.zeros(shape, dtype=dtype) for name, shape in _last(spec, arch, layers).items()}
-    elif isinstance(spec, IA3Spec):
-        found = {vector_name(name): torch.zeros(shape, dtype=dtype) for name, shape in _scaled(spec, layers).items()}
-    elif isinstance(spec, BitFitSpec):
-        found = {f"{PREFIX}{name}.bias": torch.zeros(out, dtype=dtype) for name, out in _biased(spec, arch, layers).items()}
-    elif spec is None:
-        found = {}
-    else:
-        words = "the fast engine trains lora, dora, ia3, bitfit, last_layers"
-        raise EngineRefused(words, spec.kind, "train.method.kind", "use engine=reference")
-    return {name: torch.nn.Parameter(tensor) for name, tensor in found.items()}
+            found |= {magnitude_name(name): (out,) for name, (out, _) in shapes.items()}
+        return found
+    if isinstance(spec, LastLayersSpec):
+        return {PREFIX + name: shape for name, shape in _last(spec, arch, layers).items()}
+    if isinstance(spec, IA3Spec):
+        return {vector_name(name): shape for name, shape in _scaled(spec, layers).items()}
+    if isinstance(spec, BitFitSpec):
+        return {f"{PREFIX}{name}.bias": (out,) for name, out in _biased(spec, arch, layers).items()}
+    if spec is None:
+        return {}
+    words = "the fast engine trains lora, dora, ia3, bitfit, last_layers"
+    raise EngineRefused(words, spec.kind, "train.method.kind", "use engine=reference")
 
 
 def _scaled(spec: IA3Spec, layers: Layers) -> dict[str, tuple[int, int]]:
@@ -127,24 +134,32 @@ def _adapted(spec: LoRASpec, layers: Layers) -> dict[str, tuple[int, int]]:
     return chosen
 
 
-def trains_of(spec: MethodSpec | None, layers: Layers) -> Trains:
-    """What the memory model counts. Raises EngineRefused for a method or a choice of layers that it does not know."""
+def trains_of(spec: MethodSpec | None, arch: Architecture) -> Trains:
+    """What the memory model counts. Raises EngineRefused for a method that the fast engine does not train."""
     if spec is None:
         return FROZEN
-    if not isinstance(spec, LoRASpec) or type(spec) is not LoRASpec:
-        raise EngineRefused("memory and time are counted for lora", spec.kind, "train.method.kind")
-    if not _counted(spec, layers):
-        raise EngineRefused("memory and time are counted for lora on the same parts of every layer", ", ".join(spec.targets), WHERE)
-    return Trains(spec.rank, _parts(spec, layers))
+    layers = layers_of(arch)
+    if type(spec) is LoRASpec and _everywhere(spec, layers):
+        return Trains(spec.rank, _parts(spec, layers))
+    shapes = _shapes(spec, arch, layers)
+    values = sum(math.prod(shape) for shape in shapes.values())
+    first = min(int(name.split(".layers.")[1].split(".")[0]) for name in shapes if ".layers." in name)
+    formed, flops = 0, 0.0
+    if isinstance(spec, LoRASpec):
+        flops = 4.0 * values
+        formed = 2 * max(math.prod(shape) for shape in _adapted(spec, layers).values()) if isinstance(spec, DoRASpec) else 0
+    elif isinstance(spec, IA3Spec):
+        formed = max(math.prod(layers.linear[name]) for name in spec.choose(layers))
+    elif isinstance(spec, LastLayersSpec):
+        flops = 2.0 * values
+    return Trains(0, stored_parts(arch.family), Own(values, first, formed, flops, isinstance(spec, LoRASpec | IA3Spec)))
 
 
 def _parts(spec: LoRASpec, layers: Layers) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.rsplit(".", 1)[-1] for name in _adapted(spec, layers)))
 
 
-def _counted(spec: MethodSpec, layers: Layers) -> bool:
-    """Whether the memory model knows it: LoRA on the same parts of every layer."""
-    if type(spec) is not LoRASpec:
-        return False
+def _everywhere(spec: LoRASpec, layers: Layers) -> bool:
+    """Whether it adapts the same parts of every layer."""
     parts = _parts(spec, layers)
     return len(_adapted(spec, layers)) == sum(name.rsplit(".", 1)[-1] in parts for name in layers.linear)

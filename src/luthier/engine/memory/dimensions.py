@@ -70,11 +70,36 @@ class Dimensions:
 
 
 @dataclass(frozen=True, slots=True)
+class Own:
+    """What is trained otherwise than by LoRA on the same parts of every layer.
+
+    values: how many; first: the lowest layer that has some; formed: most values of weight gradients that are alive at once on their
+    way to a smaller parameter; flops: of one row through the trained parts besides the frozen ones; holds_base: the stored weights
+    stay in memory, because trained parts are merged onto them.
+    """
+
+    values: int
+    first: int
+    formed: int
+    flops: float
+    holds_base: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Trains:
-    """What a step trains: LoRA of `rank` on `modules` of every layer; every weight when `rank` is None; nothing when `modules` is empty."""
+    """What a step trains: LoRA of `rank` on `modules` of every layer; every weight when `rank` is None; nothing when `modules` is empty.
+
+    own: what another method trains on some of `modules`, its rank then 0.
+    """
 
     rank: int | None = None
     modules: tuple[str, ...] = PARTS
+    own: Own | None = None
+
+    @property
+    def first(self) -> int:
+        """The lowest layer of which something is trained."""
+        return 0 if self.own is None else self.own.first
 
     @classmethod
     def lora(cls, rank: int, targets: tuple[str, ...] = ("all-linear",), family: str = "llama") -> Trains:
@@ -137,6 +162,16 @@ def read_dimensions(folder: Path) -> Dimensions:
         stored_bytes=max((BYTES.get(d, 4) for d in stored), default=4),
         windows=_windows(config, family, layers),
     )
+
+
+def read_num_bytes(folder: Path, value: int) -> int:
+    """Bytes of all weights of the model in `folder` when floating-point ones take `value` bytes; 0 where none are stored as safetensors.
+
+    Raises CorruptArtifact for bytes that are not a model's.
+    """
+    files = [path for path in _weight_files(folder) if path.is_file()]
+    entries = [e for path in files for name, e in _header(path).items() if name != "__metadata__"]
+    return sum((value if "F" in e["dtype"] else BYTES.get(e["dtype"], 4)) * math.prod(e["shape"]) for e in entries)
 
 
 def _longest(config: dict[str, Any]) -> int:

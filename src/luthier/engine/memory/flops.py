@@ -76,29 +76,33 @@ def counted_flops(sizes: Sizes, counts: Counts, trains: Trains) -> float:
     forward 2 i o R; gradient of its input 2 i o R, where something below it is trained; LoRA of rank r 4 r (i + o) R
     (X A^T and its two products with dY, dY B); a trained weight 2 i o R. So 4N for LoRA and 6N for all weights.
     Attention: A = 4 heads head_dim pairs forward, 2.5 A backward. Head: 2 V h needed forward, as much for the hidden
-    row's gradient, as much again where the head itself is trained.
+    row's gradient, as much again where the head itself is trained. Other methods: what `Own.flops` says, and no gradient
+    below their lowest layer.
     """
     total = 0.0
     for layer in range(sizes.layers):
         last = layer == sizes.layers - 1
         for part in PARTS:
             rows = counts.needed if last and part not in ("k_proj", "v_proj") else counts.rows
-            total += rows * _linear(sizes, part, trains, layer == 0)
+            total += rows * _linear(sizes, part, trains, layer)
         for part in trains.modules:
             total += _adapted(sizes, part, trains, counts.needed if last else counts.rows, counts.rows)
         near = bool(sizes.windows) and sizes.windows[layer] is not None
         pairs = (counts.near_needed_pairs if near else counts.needed_pairs) if last else counts.near_pairs if near else counts.pairs
-        backward = _BACKWARD_OF_ATTENTION if _gradient_reaches(trains, 1, layer == 0) else 0.0
+        backward = _BACKWARD_OF_ATTENTION if _gradient_reaches(trains, 1, layer) else 0.0
         total += 4.0 * sizes.heads * sizes.head_dim * pairs * (1.0 + backward)
+    if trains.own is not None:
+        trained = sizes.layers - trains.first
+        total += trains.own.flops * (counts.rows * (trained - 1) + counts.needed) / trained
     head = 1 if trains == FROZEN else 2 if trains.rank is not None else 3
     return total + 2.0 * head * sizes.vocabulary * sizes.hidden * counts.needed
 
 
-def _linear(sizes: Sizes, part: str, trains: Trains, first: bool) -> float:
+def _linear(sizes: Sizes, part: str, trains: Trains, layer: int) -> float:
     """FLOPs of one row through one frozen linear layer, forward and backward; and its weight's gradient where all are trained."""
     out, inner = shape_of(sizes, part)
     weight = trains.rank is None and part in trains.modules
-    return 2.0 * out * inner * (1 + _gradient_reaches(trains, _STAGE[part], first) + weight)
+    return 2.0 * out * inner * (1 + _gradient_reaches(trains, _STAGE[part], layer) + weight)
 
 
 def _adapted(sizes: Sizes, part: str, trains: Trains, needed: int, rows: int) -> float:
@@ -112,9 +116,11 @@ def _adapted(sizes: Sizes, part: str, trains: Trains, needed: int, rows: int) ->
     return 4.0 * trains.rank * (out + inner) * (rows if part in ("k_proj", "v_proj") else needed)
 
 
-def _gradient_reaches(trains: Trains, stage: int, first: bool) -> bool:
+def _gradient_reaches(trains: Trains, stage: int, layer: int) -> bool:
     """True when the input of what stands at `stage` of a layer needs a gradient: something before it is trained."""
-    if trains.rank is None or not first:
+    if layer < trains.first:
+        return False
+    if trains.rank is None or layer > trains.first:
         return bool(trains.modules)
     return any(_STAGE[part] < stage for part in trains.modules)
 

@@ -56,7 +56,7 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class MemoryModel:
-    """sizes: of the model. trains: LoRA, or nothing. value: bytes of a computed value (4, or 8 in float64).
+    """sizes: of the model. trains: a method of the fast engine, or nothing. value: bytes of a computed value (4, or 8 in float64).
 
     product: bytes of a value of the matrices that are multiplied: `value`, or 2 when products are in bfloat16.
     process: resident bytes of interpreter and libraries before the weights are read (`machine.resident_bytes`).
@@ -93,7 +93,8 @@ class MemoryModel:
     @property
     def mapped(self) -> bool:
         """True when a tensor of the engine is a view of the file."""
-        merged = bool(self.trains.modules) and self.product == self.value
+        onto = bool(self.trains.modules) if self.trains.own is None else self.trains.own.holds_base
+        merged = onto and self.product == self.value
         return merged or self.sizes.stored_bytes == self.product
 
     def adapters(self) -> int:
@@ -101,7 +102,9 @@ class MemoryModel:
         return (5 if self.average else 4) * self.parameters() * self.value
 
     def parameters(self) -> int:
-        """Trained values: r (i + o) a layer."""
+        """Trained values: r (i + o) a layer for LoRA."""
+        if self.trains.own is not None:
+            return self.trains.own.values
         io = sum(sum(shape_of(self.sizes, p)) for p in self.trains.modules)
         return self.sizes.layers * (self.trains.rank or 0) * io
 
@@ -114,7 +117,7 @@ class MemoryModel:
 
         a layer keeps      T (2h + 2q + 3k + heads + 2I), q more with q/k norms; the last one T (h + 3k) + Tq (the rest);
                            (Gemma: 2h more a row, what its later norms are applied to)
-        a recomputed layer T h;
+        a recomputed layer T h; one below what is trained nothing;
         the head           U (3h) + one chunk of logits, three where they are capped;
         a backward pass    of a layer needs max(4I + 4h, 6h + 2q + 4k) a row beside what the layers up to it keep,
                            and four chunks of scores where scores are capped or a window cuts them;
@@ -122,15 +125,17 @@ class MemoryModel:
         """
         s, layers = self.sizes, self.sizes.layers
         kept = [self._layer(rows, i == layers - 1) for i in range(layers)]
-        saved = [rows.tokens * s.hidden if i < recompute else kept[i] for i in range(layers)]
+        first, own = self.trains.first, self.trains.own
+        saved = [0 if i < first else rows.tokens * s.hidden if i < first + recompute else kept[i] for i in range(layers)]
         logits = min(rows.needed, chunk_rows(s.vocabulary)) * s.vocabulary * (3 if s.family == "gemma2" else 1)
         peak = sum(saved) + 3 * rows.needed * s.hidden + max(logits, self._forward_scratch(rows.queries))
         peak = max(peak, self._embedding_noise(rows.tokens))
         below = sum(saved) + 2 * rows.needed * s.hidden
-        for i in range(layers - 1, -1, -1):
+        formed = 0 if own is None else own.formed
+        for i in range(layers - 1, first - 1, -1):
             below -= saved[i]
             width = rows.queries if i == layers - 1 else rows.tokens
-            peak = max(peak, below + kept[i] + self._backward_scratch(width))
+            peak = max(peak, below + kept[i] + self._backward_scratch(width) + formed)
         angles = rows.tokens * s.head_dim * (2 if s.family == "gemma3_text" else 1)
         return peak + angles + self._scores(rows.tokens) + self._noisy(rows.tokens)
 

@@ -55,27 +55,6 @@ class Room:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Uncounted:
-    """The room of a method that the memory model does not know: small micro-batches, nothing computed again, nothing predicted."""
-
-    micro_batch_tokens: int
-
-    @classmethod
-    def of(cls, execution: Execution) -> Uncounted:
-        """What the user set, or `SMALL`."""
-        return cls(SMALL if execution.micro_batch_tokens == "auto" else execution.micro_batch_tokens)
-
-    def under(self, noise: NoiseRates | None) -> Uncounted:
-        return self
-
-    def averaging(self, average: bool) -> Uncounted:
-        return self
-
-    def recomputed_layers(self, rows: Rows) -> int:
-        return 0
-
-
 def limit_bytes(execution: Execution) -> int:
     """Bytes that this process may hold: `execution.memory_gb`, or what it holds now and a share of what is available."""
     if execution.memory_gb is not None:

@@ -26,7 +26,7 @@ def profile_training(
 ) -> tuple[StepProfile, str]:
     """Profile `num_steps` steps; returns it and the engine's name. The trace goes into `folder`, which is made."""
     from luthier.engine.fast.architecture import read_architecture
-    from luthier.engine.fast.load import layers_of, trains_of
+    from luthier.engine.fast.load import trains_of
     from luthier.engine.memory.dimensions import FAMILIES, read_dimensions, read_family
     from luthier.engine.profile import Work, profile_steps
     from luthier.engine.select import load_engine
@@ -35,7 +35,7 @@ def profile_training(
     spec, model = recipe.method.spec(), Path(base.folder)
     if (family := read_family(model)) not in FAMILIES:
         raise UserError(f"a profile wants a model whose work can be counted: {', '.join(FAMILIES)}", family, base.name)
-    trains = trains_of(spec, layers_of(read_architecture(model)))  # first: a method without counts is refused at once
+    trains = trains_of(spec, read_architecture(model))  # first: a method without counts is refused at once
     engine = load_engine(model, spec, execution, recipe.seed, dtype=recipe.precision)
     engine.use_optimiser(recipe.optimizer, recipe.regularisation.ema)
     sequences = read_prepared(prepared.path, "train").sequences

@@ -147,7 +147,11 @@ def _as_begun(ctx: Context) -> Execution:
 
 
 def _warn(engine: Engine, recipe: Recipe, ctx: Context) -> None:
-    """Say why no faster engine was taken, and which settings are outside what is recommended."""
+    """Say what of the machine is left aside, why no faster engine was taken, and which settings are outside what is recommended."""
+    from luthier.engine.select import unused_device
+
+    if words := unused_device(ctx.execution):
+        ctx.observer(Note(words))
     if engine.refusal:
         ctx.observer(Note(f"engine: {engine.name}, because a faster one refused: {engine.refusal}", "warning"))
     for words in warnings(recipe):

@@ -12,6 +12,7 @@ from typing import Any
 
 from luthier.core.errors import EngineRefused, UserError
 from luthier.engine.fast.rotary import amplitude, frequencies, reach
+from luthier.engine.fast.stated import stated_config
 from luthier.engine.kernels.activation import ACTIVATIONS, Activation
 from luthier.engine.kernels.dense import Rule
 from luthier.engine.memory.dimensions import FAMILIES, shape_of, stored_parts
@@ -112,6 +113,8 @@ def read_architecture(folder: Path) -> Architecture:
     """Read `config.json`. Raises UserError when there is none, EngineRefused when it asks for what is not computed here."""
     if not (folder / "config.json").is_file():
         raise UserError("a model folder must hold config.json", str(folder))
+    if (stated := stated_config(folder)) is not None:
+        return from_config(stated, str(folder))
     from transformers import AutoConfig
 
     try:
@@ -122,7 +125,7 @@ def read_architecture(folder: Path) -> Architecture:
 
 
 def from_config(config: Any, where: str) -> Architecture:
-    """The architecture of a transformers config. Raises EngineRefused with the reason."""
+    """The architecture of a transformers config, or of one that states as much. Raises EngineRefused with the reason."""
     if config.model_type not in FAMILIES:
         raise EngineRefused(f"the fast engine computes {', '.join(FAMILIES)}", config.model_type, where, "use engine=generic")
     gemma = config.model_type in ("gemma2", "gemma3_text")

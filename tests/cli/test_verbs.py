@@ -151,6 +151,10 @@ def test_compare_pairs_two_runs_and_counts_the_look(project: Path, monkeypatch: 
 def test_chat_answers_with_the_tuned_model_and_its_own_system_message(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = call(monkeypatch, project, "chat", "1", "--prompt", "now one stolen", "--max-new-tokens", "12", "--json")
     assert json.loads(done.stdout)["answer"] == "card"
+    assert "was cut" not in done.stderr
+    cut = call(monkeypatch, project, "chat", "1", "--prompt", "now one stolen", "--max-new-tokens", "1", "--json")
+    assert json.loads(cut.stdout)["finish"] == "length"
+    assert "the answer was cut at 1 tokens (--max-new-tokens)" in cut.stderr
 
 
 def test_chat_draws_what_its_seed_says(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

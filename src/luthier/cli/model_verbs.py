@@ -108,7 +108,7 @@ def chat(
         given = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p, "seed": seed}
         talk: Conversation = open_model(model, file, system, parse_config(Decoding, given, "chat"))
         if prompt is not None:
-            answer = talk.ask(prompt)
+            answer = _asked(talk, prompt, max_new_tokens)
             if json:
                 emit(ChatDocument(model=talk.name, prompt=prompt, answer=answer.text, finish=answer.finish))
             else:
@@ -119,10 +119,18 @@ def chat(
             if line == "/reset":
                 talk.reset()
             else:
-                typer.echo(talk.ask(line).text)
+                typer.echo(_asked(talk, line, max_new_tokens).text)
         return 0
 
     guard(verb, json)
+
+
+def _asked(talk: Any, words: str, limit: int) -> Any:
+    """The answer of a conversation; where it was cut, that is said."""
+    answer = talk.ask(words)
+    if answer.finish == "length":
+        say(f"the answer was cut at {limit} tokens (--max-new-tokens), or where the model's positions end")
+    return answer
 
 
 def _read() -> str | None:

@@ -39,7 +39,7 @@ check: env
 test: check
 	$(BIN)/luthier models pull smollm2-135m-instruct
 	$(BIN)/luthier models pull minilm-l6
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 docs: env
 	$(BIN)/mkdocs build --strict

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # toy models: threads only get in each other's way
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of the hundreds of processes below compiles the package again
 
 REPO = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("LUTHIER_SHARED", REPO.parent / "shared"))
@@ -48,12 +50,20 @@ def learner_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished_toy(tmp_path_factory: pytest.TempPathFactory, learner_base: Path) -> Path:
-    """The folder of the toy project after one whole `luthier run` of the command line (read-only by agreement)."""
+    """The folder of the toy project after one whole `luthier run` of the command line (read-only by agreement).
+
+    One for all processes of a session: the first that asks makes it, the others wait for it.
+    """
     from toy_project import luthier, write_toy
 
-    folder = tmp_path_factory.mktemp("finished") / "toy"
-    write_toy(folder, learner_base, watch={})
-    done = luthier(folder, "run", "--json")
-    assert done.returncode == 0, done.stderr
-    (folder / "first.json").write_text(done.stdout, encoding="utf-8")
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "finished" / "toy"
+    folder.parent.mkdir(exist_ok=True)
+    with (folder.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "first.json").exists():
+            write_toy(folder, learner_base, watch={})
+            done = luthier(folder, "run", "--json")
+            assert done.returncode == 0, done.stderr
+            (folder / "first.json").write_text(done.stdout, encoding="utf-8")
     return folder

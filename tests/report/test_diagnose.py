@@ -76,6 +76,17 @@ def test_underfitting_still_falling(seed: int) -> None:
     assert {r.setting for r in said.remedies} == {"epochs", "learning_rate"}
 
 
+def test_a_rate_is_raised_no_further_than_is_usual() -> None:
+    curves = points(falling(0.1, 1.2), falling(0.15, 1.2))
+
+    def lines(**more: float) -> dict[str, str]:
+        return {r.setting: r.line for r in diagnose(curves, {**SETTINGS, **more}).remedies}
+
+    assert lines()["learning_rate"] == "train.learning_rate: 0.0004"
+    assert lines(usual_rate=3e-4)["learning_rate"] == "train.learning_rate: 0.0003"
+    assert set(lines(usual_rate=1e-4)) == set(lines(learning_rate=1.0)) == {"epochs"}
+
+
 def test_underfitting_nothing_learned() -> None:
     said = diagnose(points(lambda t: 2.0 - 0.01 * t, lambda t: 2.1 - 0.01 * t, noise=0.001), SETTINGS)
     assert said.finding == "underfitting"

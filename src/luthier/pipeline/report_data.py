@@ -49,6 +49,7 @@ from luthier.report.sections import (
 from luthier.report.side_effects import SideEffects
 from luthier.stages.data.clean import STEP as CLEAN
 from luthier.stages.data.ingest import display_names
+from luthier.stages.train.ranges import settings_of
 
 Artifacts = dict[str, Built[Any]]
 
@@ -216,14 +217,15 @@ def _training(workspace: Workspace, built: Artifacts, records: dict[str, Any]) -
     unique = [p.value for p in points if p.name == "unique_tokens" and p.value]
     curves = tuple(p for p in points if p.name not in ("seconds_per_step", "unique_tokens"))
     per_epoch = workspace.project.train.steps_per_epoch(built.get("planted", built["prepared"]).result.counts["train"])
-    diagnosis = diagnose(curves, config, per_epoch)
+    settings = {k: v for k, v in settings_of(workspace.project.train).items() if v is not None}
+    diagnosis = diagnose(curves, settings, per_epoch)
     return Training(
         curves=curves,
         num_steps=checkpoint.steps,
         best_step=checkpoint.best_step,
         stopped=checkpoint.stopped,
         diagnosis=diagnosis,
-        further=further(curves, diagnosis, config, per_epoch),
+        further=further(curves, diagnosis, settings, per_epoch),
         samples=samples_of(built["train"].path / "samples.jsonl"),
         config=config,
         engine=checkpoint.engine,

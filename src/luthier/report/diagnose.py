@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from luthier.report.curves import Values, Window, level_at, series, window
-from luthier.report.remedies import Settings, known, longer, raised, remedy, shorter
+from luthier.report.remedies import Settings, faster, known, longer, raised, remedy, shorter
 from luthier.report.sections import CurvePoint, Diagnosis, Remedy
 
 MIN_TRAIN_POINTS = 8
@@ -145,7 +145,7 @@ def _flat(smoothed: Window, given: Settings) -> Diagnosis | None:
         text="The model underfits: the training loss hardly moved, so little was learned.",
         evidence=(f"training loss went from {smoothed.first:.3f} to {smoothed.last:.3f}",),
         remedies=(
-            remedy(given, "learning_rate", "raise it by 3 to 10 times", factor=5.0),
+            *faster(given, "raise it by 3 to 10 times", 5.0),
             remedy(given, "rank", "raise it", factor=2.0),
             Remedy(setting="data", advice="check that the prompt holds what the answer needs"),
         ),
@@ -164,7 +164,7 @@ def _still_falling(smoothed: Window, held: Values, points: list[CurvePoint], giv
             f"validation loss still fell from {then:.3f} at step {step_then} to {now:.3f} at step {step_now}, its lowest",
             f"training loss fell from {smoothed.first:.3f} to {smoothed.last:.3f}",
         ),
-        remedies=(longer(given, "train longer"), remedy(given, "learning_rate", "raise it by about 2 times", factor=2.0)),
+        remedies=(longer(given, "train longer"), *faster(given, "raise it by about 2 times", 2.0)),
     )
 
 

@@ -12,6 +12,8 @@ from luthier.report.sections import Remedy
 
 Settings = Mapping[str, object]
 """A run's settings below `train`, by dotted name: `epochs`, `learning_rate`, `method.rank` ..."""
+USUAL_RATE = "usual_rate"
+"""Among the settings: the highest learning rate that is recommended for the run's method. No setting of a project file."""
 
 
 def remedy(given: Settings, name: str, advice: str, factor: float | None = None, to: float | None = None) -> Remedy:
@@ -34,6 +36,15 @@ def raised(given: Settings, name: str, advice: str, least: float) -> Remedy:
     was = next((v for k, v in given.items() if k == name or k.endswith(f".{name}")), None)
     high = isinstance(was, (int, float)) and was >= least
     return remedy(given, name, advice, factor=1.5 if high else None, to=None if high else least)
+
+
+def faster(given: Settings, advice: str, factor: float) -> tuple[Remedy, ...]:
+    """Raise the learning rate, up to the highest usual one; nothing for a run that was there already."""
+    was, most = (next((v for k, v in given.items() if k == name or k.endswith(f".{name}")), None) for name in ("learning_rate", USUAL_RATE))
+    if not isinstance(was, (int, float)):
+        return (remedy(given, "learning_rate", advice),)
+    room = (most if isinstance(most, (int, float)) else 1.0) / was
+    return (remedy(given, "learning_rate", advice, factor=min(factor, room)),) if room > 1 else ()
 
 
 def longer(given: Settings, advice: str) -> Remedy:

@@ -220,6 +220,16 @@ def test_templates_that_cannot_be_trained_exactly_are_refused(source: str, says:
         Renderer.from_model(styled["chatml"], template=source)
 
 
+@pytest.mark.parametrize(
+    "source", ["{% for i in range(10**9) %}{% endfor %}", "{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "{% if %}"]
+)
+def test_a_template_that_loops_or_is_broken_is_one_message_with_its_place(source: str, styled: dict[str, Path]) -> None:
+    with pytest.raises(UserError, match="the chat template") as caught:
+        Renderer.from_model(styled["chatml"], template=source)
+    assert str(styled["chatml"]) in caught.value.where
+    assert "mend the model's chat template, or take another model" in caught.value.fix
+
+
 def test_a_template_that_rewrites_an_answer_by_its_place_is_refused(styled: dict[str, Path]) -> None:
     source = STYLES["chatml"].template.replace("message['content']", "(message['content'] if loop.index < 4 else message['content'] + '!')")
     renderer = Renderer.from_model(styled["chatml"], template=source)

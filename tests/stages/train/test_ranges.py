@@ -50,6 +50,11 @@ def test_what_has_no_recommendation_gets_no_warning() -> None:
     assert words(learning_rate=1e-4, optimizer={"kind": "lion"}) == []
 
 
+def test_remedies_know_the_highest_usual_rate() -> None:
+    assert ranges.settings_of(Recipe())["usual_rate"] == 2e-3
+    assert "usual_rate" not in ranges.settings_of(parse_config(Recipe, {"optimizer": {"kind": "sgd"}}))
+
+
 def test_every_range_has_a_source_and_goes_upwards() -> None:
     every = [*ranges.RATES.values(), ranges.RANK, ranges.ALPHA_PER_RANK, ranges.BATCH, *ranges.OF_ADAM.values()]
     for one in every:

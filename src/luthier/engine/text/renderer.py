@@ -112,7 +112,11 @@ class Renderer:
         if style.origin == "plain" and special.get("eos_token") not in tokenizer.control:
             fix = "name eos_token in tokenizer_config.json, or give a chat template"
             raise UserError("a model without a chat template must have an end-of-text token", special.get("eos_token"), str(folder), fix)
-        return cls(tokenizer, style, policy or RenderPolicy())
+        try:
+            return cls(tokenizer, style, policy or RenderPolicy())
+        except UserError as err:
+            where = ", ".join(filter(None, (str(folder), err.where)))
+            raise UserError(err.must, err.got, where, err.fix or "mend the model's chat template, or take another model") from None
 
     def _identity(self) -> dict[str, Any]:
         return {

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from luthier.core.artifacts import Prepared
-from luthier.core.config import flat
 from luthier.core.errors import UserError
 from luthier.core.events import Metric, Note, Progress
 from luthier.core.execution import Execution
@@ -28,6 +27,7 @@ from luthier.engine.contract import Batch, Engine, Loss, Noise, NonFiniteLoss, N
 from luthier.engine.optim.schedules import factor
 from luthier.report.curves import read_curves
 from luthier.report.live import holding, sentence
+from luthier.stages.train.ranges import settings_of
 from luthier.stages.train.recipe import Recipe
 
 LOWER = "lower train.learning_rate"
@@ -244,7 +244,7 @@ def _measured(evaluate: Evaluation, step: int) -> dict[str, float]:
 
 def _speak(recipe: Recipe, done: Progressed, num_rows: int, ctx: Context) -> Progressed:
     """Say what the curves show by now; each finding once, the first time it holds."""
-    total, settings = recipe.total_steps(num_rows), flat(recipe.model_dump(mode="json"))
+    total, settings = recipe.total_steps(num_rows), settings_of(recipe)
     share = 1.0 if done.stopped else done.step / total
     found = holding(read_curves(ctx.dir / METRICS), settings, recipe.steps_per_epoch(num_rows), share, done.said)
     for diagnosis in found:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from luthier.core.config import flat
+from luthier.report.remedies import USUAL_RATE
 
 if TYPE_CHECKING:
     from luthier.stages.train.recipe import Recipe
@@ -65,6 +68,12 @@ def rate_range(recipe: Recipe) -> Range | None:
     if scale is None:
         return found
     return Range(found.low * scale.low, found.high * scale.high, f"{found.source}; {scale.source}")
+
+
+def settings_of(recipe: Recipe) -> dict[str, Any]:
+    """The recipe by dotted names, with the highest usual rate: no remedy raises the rate beyond it."""
+    usual, given = rate_range(recipe), flat(recipe.model_dump(mode="json"))
+    return given if usual is None else {**given, USUAL_RATE: usual.high}
 
 
 def warnings(recipe: Recipe) -> Iterator[str]:

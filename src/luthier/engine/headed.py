@@ -16,9 +16,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from luthier.core.errors import CorruptArtifact, EngineRefused, UserError
+from luthier.core.errors import CorruptArtifact, UserError
 from luthier.core.files import fsync_tree
 from luthier.engine.methods.contract import Installed, MethodSpec
+from luthier.engine.methods.fits import check_kind
 from luthier.engine.methods.folder import CONFIG, WEIGHTS, read_config
 from luthier.engine.methods.full import FullSpec
 from luthier.engine.methods.lora import LoRASpec
@@ -26,7 +27,6 @@ from luthier.engine.methods.targets import layers_of
 from luthier.engine.methods.wrapping import PREFIX
 
 Task = Literal["SEQ_CLS", "SEQ_2_SEQ_LM"]
-METHODS = (LoRASpec, FullSpec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +73,7 @@ class Headed:
 
 def headed(method: MethodSpec, task: Task, head: tuple[str, ...]) -> Headed:
     """The method on a model with a head. Raises EngineRefused for a method that only decoders take."""
-    if type(method) not in METHODS:
-        what = "an encoder" if task == "SEQ_CLS" else "an encoder-decoder"
-        raise EngineRefused(f"{what} is trained with lora or full", method.kind, "train.method.kind")
+    check_kind("encoder" if task == "SEQ_CLS" else "seq2seq", method.kind)
     return Headed(method, task, head)  # type: ignore[arg-type]
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from luthier.core.errors import UserError
 from luthier.core.rows import read_split
+from luthier.engine.methods.fits import check_kind
 from luthier.engine.models.kinds import describe_kind, peek_kind
 from luthier.engine.models.resolve import check_name
 from luthier.pipeline.estimate import not_predicted
@@ -90,8 +91,12 @@ def _base(workspace: Workspace) -> Iterator[str]:
     stage = workspace.graph.base
     if workspace.store.is_built(stage):
         base = workspace.store.build(stage, workspace.project.execution).result
-        said = describe_kind(base.name, base.kind, base.architecture)
+        kind, said = base.kind, describe_kind(base.name, base.kind, base.architecture)
     else:
-        said = peek_kind(getattr(stage, "name", ""))
+        kind, said = peek_kind(getattr(stage, "name", ""))
     if said:
         yield said
+    try:
+        check_kind(kind, workspace.project.train.method.kind)
+    except UserError as err:
+        yield f"a run would stop at once: {err}"

@@ -14,13 +14,14 @@ from typing import Any
 
 import yaml
 
-from luthier.core.artifacts import Dataset
+from luthier.core.artifacts import BaseModel, Dataset
 from luthier.core.errors import Interrupted, LeaseHeld, LuthierError, from_os_error
 from luthier.core.events import Event, Metric, Note, Observer, Progress, StageFinished
 from luthier.core.files import append_bytes, write_atomic, write_json
 from luthier.core.lease import acquire
 from luthier.core.rows import read_split
 from luthier.core.stage import Built
+from luthier.engine.methods.fits import check_method
 from luthier.pipeline.looks import demand_reason, take_look
 from luthier.pipeline.plan import few_test_rows
 from luthier.pipeline.project import legal_doubts
@@ -123,6 +124,7 @@ def _track_finished(workspace: Workspace, options: RunOptions, folder: Path, rep
 def train_only(workspace: Workspace, options: RunOptions) -> Built[Any]:
     """Everything up to the adapter, under the project's trackers; no run is numbered."""
     stage, execution = workspace.graph.train, workspace.project.execution
+    _check_method(workspace, workspace.store.build(workspace.graph.base, execution, options.observer, options.stop_flag, options.wait))
     name = f"train-{stage.key()[:12]}"
     with tracked(workspace, name, workspace.home / "tracking" / name, options.observer) as tracking:
         return workspace.store.build(stage, execution, tracking.observer, options.stop_flag, options.wait)
@@ -193,11 +195,19 @@ def build_all(workspace: Workspace, options: RunOptions, number: int, folder: Pa
         if role == "baseline":
             take_look(workspace, number, options.reason)
         built[role] = workspace.store.build(stage, workspace.project.execution, options.observer, options.stop_flag, options.wait)
+        if role == "base":
+            _check_method(workspace, built[role])
         if role == "split":
             _check_test_rows(workspace, built[role], options.observer)
         workspace.database.link(number, role, built[role].key)
         _link(folder / role, built[role].path)
     return built
+
+
+def _check_method(workspace: Workspace, base: Built[BaseModel]) -> None:
+    """Before the data is read or anything asked: the base can take the method. Raises UserError."""
+    if not workspace.store.is_built(workspace.graph.train):
+        check_method(Path(base.result.folder), base.result.kind, workspace.project.train.method.spec())
 
 
 def _check_test_rows(workspace: Workspace, split: Built[Dataset], observer: Observer) -> None:

@@ -41,10 +41,12 @@ def test_a_folder_says_its_kind_and_its_longest_text(tmp_path: Path) -> None:
 
 def test_a_base_is_described_before_it_is_built(tmp_path: Path) -> None:
     folder = make_toy_encoder(tmp_path / "mine")
-    assert peek_kind(str(folder)).startswith("mine is an encoder (BertModel, by its config.json): ")
-    assert peek_kind("minilm-l6").startswith("minilm-l6 is an encoder")
-    assert peek_kind("smollm2-135m-instruct") == ""
-    assert peek_kind("owner/model") == ""
+    kind, said = peek_kind(str(folder))
+    assert kind == "encoder"
+    assert said.startswith("mine is an encoder (BertModel, by its config.json): ")
+    assert peek_kind("minilm-l6")[1].startswith("minilm-l6 is an encoder")
+    assert peek_kind("smollm2-135m-instruct") == ("decoder", "")
+    assert peek_kind("owner/model") == ("decoder", "")
     assert "encoder-decoder" in describe_kind("x", "seq2seq", "T5")
 
 

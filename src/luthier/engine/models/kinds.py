@@ -39,19 +39,20 @@ def folder_kind(folder: Path) -> ModelKind:
     return kind_of(read_config(folder))
 
 
-def peek_kind(name: str) -> str:
-    """`describe_kind` of a base that has not been fetched or built, where it can be known; empty otherwise."""
+def peek_kind(name: str) -> tuple[ModelKind, str]:
+    """Kind and `describe_kind` of a base that has not been fetched or built, where they can be known; (decoder, empty) otherwise."""
     from luthier.engine.models.embedded import embedded_named
 
     entry, folder = embedded_named(name), Path(name).expanduser()
     if entry is not None:
-        return describe_kind(name, entry.kind, entry.architecture)
+        return entry.kind, describe_kind(name, entry.kind, entry.architecture)
     if not (folder / "config.json").is_file():
-        return ""
+        return "decoder", ""
     from luthier.engine.models.folders import read_config
 
     config = read_config(folder)
-    return describe_kind(folder.name, kind_of(config), str((config.get("architectures") or [config.get("model_type")])[0]))
+    kind = kind_of(config)
+    return kind, describe_kind(folder.name, kind, str((config.get("architectures") or [config.get("model_type")])[0]))
 
 
 def describe_kind(name: str, kind: str, architecture: str) -> str:

@@ -58,6 +58,7 @@ bench: env
 	$(BIN)/python benchmarks/scoring.py choices-0shot
 	$(BIN)/python benchmarks/scoring.py choices-5shot
 	$(BIN)/python benchmarks/scoring.py labels
+	$(BIN)/python benchmarks/scoring.py labels-instructed --search-rows 1
 	$(BIN)/python benchmarks/generation.py --prompts 64
 	$(BIN)/python benchmarks/generation.py --prompts 256
 	$(BIN)/python benchmarks/dedupe.py quality

@@ -45,16 +45,21 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=100, help="test rows")
     parser.add_argument("--methods", nargs="*", default=["base", *RATES])
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--out", type=Path, default=HERE / "results", help="what is there of the same day and settings is not measured again")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
         print(json.dumps(measure(given.one, given)))
         return 0
-    found = [run_one(kind, given) for kind in given.methods]
-    out = HERE / "results" / f"{datetime.date.today().isoformat()}-methods.json"
-    facts = {"rows": given.rows, "steps": given.steps, "threads": given.threads, "intents": INTENTS, "load": os.getloadavg()[0]}
-    out.write_text(json.dumps({"settings": facts, "methods": found}, indent=1) + "\n", encoding="utf-8")
-    print(table(found))
+    out = given.out / f"{datetime.date.today().isoformat()}-methods.json"
+    facts = {"rows": given.rows, "steps": given.steps, "threads": given.threads, "intents": INTENTS}
+    before = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {"settings": facts}
+    known = {f["method"]: f for f in before.get("methods", ())} if before["settings"] == facts else {}
+    for kind in given.methods:
+        if kind not in known:
+            known[kind] = {**run_one(kind, given), "load": os.getloadavg()[0]}
+            out.write_text(json.dumps({"settings": facts, "methods": list(known.values())}, indent=1) + "\n", encoding="utf-8")
+    print(table([known[kind] for kind in given.methods]))
     print(f"written to {out}", file=sys.stderr)
     return 0
 

@@ -45,7 +45,9 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=100, help="test rows")
     parser.add_argument("--methods", nargs="*", default=["base", *RATES])
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--out", type=Path, default=HERE / "results", help="what is there of the same day and settings is not measured again")
+    parser.add_argument(
+        "--out", type=Path, default=HERE / "results", help="what is there of the same day and settings is not measured again"
+    )
     parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ from luthier.pipeline.plan import advice
 from luthier.pipeline.run import RunOptions, run, train_only
 from luthier.pipeline.workspace import Workspace
 from toy_encoders import make_toy_encoder
-from toy_project import write_toy
+from toy_project import environment, write_toy
+from toys import save_toy
 
 WRONG: dict[str, dict[str, Any]] = {
     "rank": {"kind": "lora", "rank": 999},
@@ -27,10 +30,27 @@ WRONG: dict[str, dict[str, Any]] = {
     "biases": {"kind": "bitfit"},
     "tokens": {"kind": "prompt", "tokens": 600},
 }
+OTHER = {"rank", "target", "layers", "tokens"}
+"""Cases that are wrong of a model of the generic engine too (GPT-2 has biases)."""
+
+
+@pytest.fixture(scope="module")
+def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_toy(tmp_path_factory.mktemp("bases") / "gpt2", "gpt2")
 
 
 def spec_of(settings: dict[str, Any]) -> Any:
     return known_methods()[settings["kind"]](**settings).spec()
+
+
+def test_a_family_of_the_fast_engine_needs_no_transformers(learner_base: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from luthier.engine.methods.fits import check_method; "
+        "from luthier.engine.methods.lora import LoRASpec; check_method(Path(sys.argv[1]), 'decoder', LoRASpec(rank=4, alpha=8)); "
+        "print('transformers' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(learner_base)], env=environment(), capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize("case", WRONG)
@@ -40,6 +60,16 @@ def test_the_words_are_those_of_loading(case: str, learner_base: Path) -> None:
         check_method(learner_base, "decoder", spec)
     with pytest.raises(UserError) as late:
         load_engine(learner_base, spec, Execution(engine="reference"), 1)
+    assert str(early.value) == str(late.value)
+
+
+@pytest.mark.parametrize("case", sorted(OTHER))
+def test_they_are_for_a_model_that_transformers_describes(case: str, gpt2: Path) -> None:
+    spec = spec_of({**WRONG[case], **({"targets": ["c_atn"]} if case == "target" else {})})
+    with pytest.raises(UserError) as early:
+        check_method(gpt2, "decoder", spec)
+    with pytest.raises(UserError) as late:
+        load_engine(gpt2, spec, Execution(engine="reference"), 1)
     assert str(early.value) == str(late.value)
 
 

@@ -6,6 +6,7 @@ say after minutes of other work; what only the weights can show is still said th
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from luthier.core.errors import EngineRefused
 
 if TYPE_CHECKING:
     from luthier.engine.methods.contract import MethodSpec
+    from luthier.engine.methods.targets import Layers
     from luthier.engine.models.kinds import ModelKind
 
 OF_HEADED = ("lora", "full")
@@ -26,6 +28,17 @@ def check_kind(kind: ModelKind, method: str) -> None:
         raise EngineRefused(f"{what} is trained with {' or '.join(OF_HEADED)}", method, "train.method.kind")
 
 
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What a method's checks ask of an architecture. depth: its layers; longest: tokens of a sequence."""
+
+    family: str
+    layers: Layers
+    depth: int
+    has_biases: bool
+    longest: int
+
+
 def check_method(folder: Path, kind: ModelKind, spec: MethodSpec) -> None:
     """Raises UserError or EngineRefused for settings that the architecture in `folder` cannot take: targets, rank, number of layers."""
     from luthier.engine.methods.bitfit import BitFitSpec, no_biases
@@ -33,31 +46,48 @@ def check_method(folder: Path, kind: ModelKind, spec: MethodSpec) -> None:
     from luthier.engine.methods.lora import LoRASpec
     from luthier.engine.methods.prefix import PrefixSpec
     from luthier.engine.methods.prompt import PromptSpec, check_room
-    from luthier.engine.methods.targets import decoder_layers, layers_of
 
     check_kind(kind, spec.kind)
-    model = _without_weights(folder, kind)
-    if model is None:
+    shape = (_of_fast(folder) if kind == "decoder" else None) or _of_transformers(folder, kind)
+    if shape is None:
         return
     if isinstance(spec, LoRASpec):
-        spec.choose(layers_of(model))
+        spec.choose(shape.layers)
     elif isinstance(spec, LastLayersSpec):
-        spec.check(len(decoder_layers(model)[1]))
-    elif isinstance(spec, BitFitSpec) and not spec.create and not any(n.endswith(".bias") for n, _ in model.named_parameters()):
-        raise no_biases(model.config.model_type)
+        spec.check(shape.depth)
+    elif isinstance(spec, BitFitSpec) and not spec.create and not shape.has_biases:
+        raise no_biases(shape.family)
     elif isinstance(spec, PrefixSpec | PromptSpec):
-        check_room(model, spec.tokens)
+        check_room(shape.longest, spec.tokens)
 
 
-def _without_weights(folder: Path, kind: ModelKind) -> Any:
-    """The model's modules on torch's `meta` device; None for one that transformers cannot build, which loading will explain."""
+def _of_fast(folder: Path) -> _Shape | None:
+    """Of a family of the fast engine, without importing transformers; None for another."""
+    from luthier.engine.fast.architecture import read_architecture
+    from luthier.engine.fast.load import layers_of
+
+    try:
+        arch = read_architecture(folder)
+    except EngineRefused:  # another engine's
+        return None
+    return _Shape(arch.family, layers_of(arch), arch.layers, arch.qkv_bias, arch.longest)
+
+
+def _of_transformers(folder: Path, kind: ModelKind) -> _Shape | None:
+    """By the model's modules on torch's `meta` device; None for a model that transformers cannot build, which loading will explain."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
+
+    from luthier.engine.methods.targets import layers_of
+    from luthier.engine.reference.engine import longest_of
 
     classes: dict[str, Any] = {"encoder": AutoModelForSequenceClassification, "seq2seq": AutoModelForSeq2SeqLM}
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         with torch.device("meta"):
-            return classes.get(kind, AutoModelForCausalLM).from_config(config, trust_remote_code=False)
+            model = classes.get(kind, AutoModelForCausalLM).from_config(config, trust_remote_code=False)
     except (ValueError, KeyError, OSError, ImportError, RuntimeError):
         return None
+    biased = any(name.endswith(".bias") for name, _ in model.named_parameters())
+    depth = int(getattr(config, "num_hidden_layers", 0))
+    return _Shape(config.model_type, layers_of(model), depth, biased, longest_of(config))

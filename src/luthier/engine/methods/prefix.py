@@ -48,7 +48,7 @@ class PrefixSpec:
     def install(self, model: Any, seed: int) -> Installed:
         from peft import PrefixTuningConfig
 
-        check_room(model, self.tokens)
+        check_room(int(model.config.max_position_embeddings), self.tokens)
         start = _keys_values_of(model, start_tokens(model, self.tokens, seed))
         wrapped, learned = install_root(model, PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=self.tokens), start)
         return Installed(learned, (), PrefixRoot(self.tokens, wrapped))

@@ -52,7 +52,7 @@ class PromptSpec:
     def install(self, model: Any, seed: int) -> Installed:
         from peft import PromptTuningConfig
 
-        check_room(model, self.tokens)
+        check_room(int(model.config.max_position_embeddings), self.tokens)
         start = model.get_input_embeddings()(start_tokens(model, self.tokens, seed))
         wrapped, learned = install_root(model, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=self.tokens), start)
         return Installed(learned, (), PromptRoot(self.tokens, wrapped))
@@ -93,8 +93,7 @@ def install_root(model: Any, config: Any, start: torch.Tensor) -> tuple[Any, dic
     return wrapped, {NAME: parameter}
 
 
-def check_room(model: Any, num: int) -> None:
-    """Raises UserError when learned tokens leave no room in the model's context."""
-    longest = int(model.config.max_position_embeddings)
+def check_room(longest: int, num: int) -> None:
+    """Raises UserError when learned tokens leave no room in the model's context of `longest` tokens."""
     if num >= longest:
         raise UserError(f"`tokens` must be below the model's context of {longest} tokens", num, "train.method.tokens")

@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from luthier.core.execution import Execution
 from luthier.core.records import Message, Source, Text, from_json, to_json
+from luthier.engine.contract import TokenSequence
 from luthier.engine.decoding import Decoding
 from luthier.engine.predictor import Predictor
 from luthier.engine.select import load_engine
 from luthier.engine.text.renderer import Renderer
+from luthier.pipeline.doctor.raw import fault_of
+from luthier.pipeline.doctor.subject import StoredRow
 from toy_project import luthier, toy_settings, write_rows, write_settings
 
 SENTENCES = (
@@ -116,3 +119,22 @@ def test_what_does_not_go_together_is_refused_at_once(project: Path, tmp_path: P
         assert done.returncode == 2, done.stdout
         assert words in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_the_doctor_proves_raw_text_and_a_planted_fault_is_caught(project: Path, learner_base: Path) -> None:
+    done = luthier(project, "doctor", "--json", "prepare.max_length=256")
+    assert done.returncode == 0, done.stderr
+    proofs = {p["kind"]: p["answer"] for p in json.loads(done.stdout)["project"]["proofs"]}
+    assert {"masks", "end_of_turn", "parity", "adapter", "resume", "merging", "packing"} <= proofs.keys()
+    assert set(proofs.values()) == {"holds"}
+    tokenizer, renderer = AutoTokenizer.from_pretrained(learner_base), Renderer.from_model(learner_base)
+    text = Text("why is the cash late", Source("a.jsonl", "line 1"))
+    whole = renderer.render(text.messages)
+    for tokens, weights, fault in (
+        (whole.tokens, whole.weights, None),
+        (whole.tokens, np.where(np.arange(len(whole.weights)) == 3, 0.0, whole.weights), "not trained"),
+        (np.append(whole.tokens[:1], whole.tokens), np.append(whole.weights, np.float32(1)), "other tokens"),
+        (whole.tokens[:-1], whole.weights[:-1], "other tokens"),
+    ):
+        found = fault_of(StoredRow(text, TokenSequence(tokens, weights), cut=False), tokenizer)  # type: ignore[arg-type]
+        assert (found is None) if fault is None else fault in str(found)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from luthier.pipeline.doctor.document import Figure
 from luthier.pipeline.doctor.plain import OUTPUT, load_by_libraries, outputs_apart, outputs_by_engine, outputs_by_libraries, plain_renderer
 from luthier.pipeline.doctor.proof import LOGPROB, Finding, Proof
+from luthier.pipeline.doctor.raw import reads_raw
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,6 +77,10 @@ def _canaries(engine: Engine, subject: Subject) -> list[object]:
         width = answers.num_values
         values = outputs_by_engine(engine, subject).reshape(-1, width)[:CANARIES]
         return [answers.text(row) for row in values]
-    prompts = [subject.renderer.prompt(r.example.prompt, r.example.tools) for r in subject.rows[:CANARIES]]
+    rows = subject.rows[:CANARIES]
+    if reads_raw(subject):
+        prompts = [r.sequence.tokens[: len(r.sequence.tokens) // 2] for r in rows]
+    else:
+        prompts = [subject.renderer.prompt(r.example.prompt, r.example.tools) for r in rows]
     sampling = Sampling(CANARY_TOKENS, stop_ids=subject.renderer.stop_ids)
     return [c.tokens for c in engine.sample(prompts, sampling)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from luthier.pipeline.doctor.document import Figure
 from luthier.pipeline.doctor.proof import Finding, Proof
+from luthier.pipeline.doctor.raw import read_in_evaluation, reads_raw
 
 if TYPE_CHECKING:
     from luthier.engine.text.load import AnyRenderer
@@ -28,7 +29,9 @@ class Beginning(Proof):
         renderer = subject.renderer
         bos = renderer.tokenizer.control.get(_name(renderer))
         stored = [tuple(row.sequence.tokens[:2].tolist()) for row in subject.stored_rows]
-        asked = [tuple(renderer.prompt(r.example.prompt, r.example.tools)[:2].tolist()) for r in subject.rows]
+        raw = reads_raw(subject)
+        read = (read_in_evaluation(subject, r) if raw else renderer.prompt(r.example.prompt, r.example.tools) for r in subject.rows)
+        asked = [tuple(tokens[:2].tolist()) for tokens in read]
         doubled = sum(len(two) == 2 and two[0] == two[1] == bos for two in (*stored, *asked)) if bos is not None else 0
         firsts = {two[0] for two in (*stored, *asked)} if not any(row.cut for row in subject.stored_rows) else {two[0] for two in asked}
         with_bos = sum(two[0] == bos for two in stored)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from luthier.pipeline.doctor.document import Figure
 from luthier.pipeline.doctor.proof import Finding, Proof
+from luthier.pipeline.doctor.raw import reads_raw
 from luthier.pipeline.doctor.subject import stretches
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class EndOfTurn(Proof):
 
         if subject.kind == "encoder":
             return Finding("an encoder answers with a head and writes no text: no answer has an end", applies=False)
+        if reads_raw(subject):
+            return _of_texts(subject)
         renderer = subject.renderer
         stops = set(renderer.stop_ids)
         whole = [row for row in subject.stored_rows if not row.cut]
@@ -48,6 +51,16 @@ class EndOfTurn(Proof):
             Figure(name="share of answers that end by themselves", value=share, bound=bound, at_least=True),
         )
         return Finding(proven, figures)
+
+
+def _of_texts(subject: Subject) -> Finding:
+    """Raw text ends with the end-of-text token, and is not answered."""
+    whole = [row for row in subject.stored_rows if not row.cut]
+    if not whole:
+        return Finding("the length limit cut every text, so no stored row has its end", applies=False)
+    without = sum(not _ends(row, set(subject.renderer.stop_ids)) for row in whole)
+    figure = Figure(name="texts that do not train their end", value=without, bound=0)
+    return Finding(f"a stop token is the last trained token of {len(whole):,} whole texts; raw text is not answered", (figure,))
 
 
 def _ends(row: StoredRow, stops: set[int]) -> bool:

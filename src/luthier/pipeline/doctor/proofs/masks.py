@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from luthier.pipeline.doctor.document import Figure
 from luthier.pipeline.doctor.plain import mask_fault
 from luthier.pipeline.doctor.proof import Finding, Proof
+from luthier.pipeline.doctor.raw import faults_of_masks, reads_raw
 from luthier.pipeline.doctor.subject import stretches
 
 if TYPE_CHECKING:
@@ -34,11 +35,13 @@ class Masks(Proof):
     def __call__(self, subject: Subject) -> Finding:
         rows = subject.stored_rows
         empty = [r for r in rows if not (r.sequence.weights != 0).any()]
-        wrong = Counter(fault for r in rows if (fault := _fault(r, subject.renderer)) is not None)
+        raw = reads_raw(subject)
+        wrong = Counter(faults_of_masks(subject) if raw else (fault for r in rows if (fault := _fault(r, subject.renderer)) is not None))
         tokens, trained = (
             sum(int(n) for n in counts) for counts in zip(*((len(r.sequence.tokens), _trained(r)) for r in rows), strict=True)
         )
-        proven = f"in all {len(rows):,} stored rows the trained tokens spell the answers and nothing else"
+        what = "are those of transformers' own tokenizer, all but the first" if raw else "spell the answers and nothing else"
+        proven = f"in all {len(rows):,} stored rows the trained tokens {what}"
         figures = (
             Figure(name="rows without a trained token", value=len(empty), bound=0),
             Figure(name="rows whose trained text is not their answers", value=sum(wrong.values()), bound=0),

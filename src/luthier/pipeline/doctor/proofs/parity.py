@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 from luthier.pipeline.doctor.document import Figure
 from luthier.pipeline.doctor.plain import read_by_library
 from luthier.pipeline.doctor.proof import Finding, Proof
+from luthier.pipeline.doctor.raw import parity_faults, reads_raw
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +37,10 @@ class Parity(Proof):
         rows = [row for row in subject.rows if not row.cut]
         if not rows:
             return Finding("the length limit cut every short row, so no stored row is a whole one", applies=False)
+        if reads_raw(subject):
+            faults = parity_faults(subject, rows)
+            figure = Figure(name="texts with other tokens than in training", value=len(faults), bound=0)
+            return Finding(f"{len(rows)} texts have the same tokens in training, evaluation and baseline", (figure,), tuple(faults[:3]))
         base = _of_base(subject)
         faults: list[str] = []
         talked = 0

@@ -243,10 +243,13 @@ class Engine(Protocol):
     """Why no faster engine was taken, when `auto` chose this one; otherwise None."""
     micro_batch_tokens: int | None
     """Most unique tokens computed at once; None where sequences are computed one at a time."""
-    longest: int | None
-    """Most tokens of a sequence; None where a text and its answer are bounded apart."""
     recomputed_layers: int
     """Most layers that a backward pass has computed again so far, because what they keep did not fit the memory."""
+
+    @property
+    def longest(self) -> int | None:
+        """Most tokens of a sequence; None where a text and its answer are bounded apart."""
+        ...
 
     def use_optimiser(self, config: OptimizerConfig, ema: float | None = None) -> None:
         """Choose the optimiser before the first step (`AdamW()` when never called); its moments start at zero.

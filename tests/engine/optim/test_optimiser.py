@@ -172,6 +172,33 @@ def big() -> dict[str, torch.nn.Parameter]:
     }
 
 
+@pytest.mark.parametrize(("config", "peer"), [(AdamW(weight_decay=0.3), torch.optim.AdamW), (Adam(weight_decay=0.3), torch.optim.Adam)])
+def test_the_fused_update_is_torchs_to_the_bit(config: Any, peer: Any) -> None:
+    """Ten steps of matrices and vectors, one of them without a gradient at first; moments under torch's names."""
+    draw = torch.Generator().manual_seed(0)
+    starts = {
+        "matrix": torch.randn(33, 17, generator=draw),
+        "other": torch.randn(5, 70, generator=draw),
+        "vector": torch.randn(40, generator=draw),
+    }
+    ours, theirs = ({n: torch.nn.Parameter(x.clone()) for n, x in starts.items()} for _ in (0, 1))
+    mine = Optimiser(ours, config.model_copy(update={"clip_norm": None}))
+    groups = [{"params": [theirs["matrix"], theirs["other"]], "weight_decay": 0.3}, {"params": [theirs["vector"]], "weight_decay": 0.0}]
+    other = peer(groups, lr=0.0, betas=config.betas, eps=config.eps, fused=True)
+    for step in range(10):
+        for name in starts:
+            gradient = None if step < 3 and name == "other" else torch.randn(starts[name].shape, generator=draw)
+            ours[name].grad, theirs[name].grad = gradient if gradient is None else gradient.clone(), gradient
+        for group in other.param_groups:
+            group["lr"] = 0.01 * (step + 1)
+        mine.step(0.01 * (step + 1))
+        other.step()
+    assert all(torch.equal(ours[name], theirs[name]) for name in starts)
+    for name in starts:
+        for moment, value in other.state[theirs[name]].items():
+            assert torch.equal(mine.state()[f"{config.kind}.{moment}.{name}"], value)
+
+
 def test_lion_equals_the_formula_and_bitsandbytes() -> None:
     import bitsandbytes
 

@@ -14,6 +14,7 @@ import torch
 
 from luthier.engine.contract import NonFiniteLoss
 from luthier.engine.optim.config import SGD, Adafactor, Adam, AdamW, AdamW8bit, Lion, OptimizerConfig, RMSprop
+from luthier.engine.optim.fused import FusedAdam
 
 Groups = list[dict[str, Any]]
 
@@ -80,15 +81,15 @@ class Optimiser:
                 self._inner.state.pop(p, None)
 
 
-def build(config: OptimizerConfig, groups: Groups) -> torch.optim.Optimizer:
-    """The library's optimiser. The rate is set at each step; 0 until then."""
+def build(config: OptimizerConfig, groups: Groups) -> torch.optim.Optimizer | FusedAdam:
+    """The library's optimiser, or its kernel. The rate is set at each step; 0 until then."""
     match config:
         case AdamW():
-            return torch.optim.AdamW(groups, lr=0.0, betas=config.betas, eps=config.eps, fused=True)
+            return FusedAdam(groups, config.betas, config.eps, decoupled=True)
         case AdamW8bit():
             return _eight_bit(config, groups)
         case Adam():
-            return torch.optim.Adam(groups, lr=0.0, betas=config.betas, eps=config.eps, fused=True)
+            return FusedAdam(groups, config.betas, config.eps, decoupled=False)
         case SGD():
             return torch.optim.SGD(groups, lr=0.0, momentum=config.momentum, nesterov=config.nesterov)
         case RMSprop():

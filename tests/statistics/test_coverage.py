@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from luthier.stats.intervals import Resampling, bca, mean_counts, wilson
-from luthier.stats.paired import newcombe, paired_table, permutation, wilcoxon
+from luthier.stats.paired import paired_table, permutation, tango, wilcoxon
 from luthier.stats.ranking import bradley_terry
 from luthier.stats.verdict import judge
 
@@ -21,14 +21,14 @@ def test_wilson_covers(n: int, p: float) -> None:
 
 
 @pytest.mark.parametrize("cells", [(0.5, 0.2, 0.1, 0.2), (0.1, 0.5, 0.05, 0.35), (0.9, 0.04, 0.02, 0.04)])
-def test_newcombe_covers(cells: tuple[float, float, float, float]) -> None:
+def test_tango_covers(cells: tuple[float, float, float, float]) -> None:
     rng = np.random.default_rng(1)
     truth = cells[1] - cells[2]
     hits = 0
     for both, one, two, neither in rng.multinomial(120, cells, size=1500):
         tuned = np.repeat([1, 1, 0, 0], [both, one, two, neither])
         base = np.repeat([1, 0, 1, 0], [both, one, two, neither])
-        e = newcombe(paired_table(tuned, base))
+        e = tango(paired_table(tuned, base))
         hits += e.low <= truth <= e.high
     sparse = cells[1] + cells[2] < 0.1  # about 7 rows of 120 on which the models differ: so few make it conservative
     assert 0.93 <= hits / 1500 <= (1.0 if sparse else 0.97)
@@ -96,7 +96,7 @@ def judge_decision(tuned: np.ndarray, base: np.ndarray) -> str:
     from luthier.stats.paired import mcnemar_exact
 
     table = paired_table(tuned, base)
-    p, e = mcnemar_exact(table).p, newcombe(table)
+    p, e = mcnemar_exact(table).p, tango(table)
     return "better" if p < 0.05 and e.low > 0 else "worse" if p < 0.05 and e.high < 0 else "not proven"
 
 

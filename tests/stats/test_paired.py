@@ -1,4 +1,4 @@
-"""Paired tests against statsmodels, scipy and the tables of Newcombe (1998)."""
+"""Paired tests against statsmodels, scipy and published intervals."""
 
 from __future__ import annotations
 
@@ -11,44 +11,32 @@ from statsmodels.stats.contingency_tables import mcnemar
 
 from luthier.core.errors import UserError
 from luthier.stats.intervals import Resampling, mean_counts
-from luthier.stats.paired import PairedTable, mcnemar_exact, newcombe, paired_bootstrap, paired_table, permutation, wilcoxon
+from luthier.stats.paired import PairedTable, mcnemar_exact, paired_bootstrap, paired_table, permutation, tango, wilcoxon
 
-# Newcombe, Statistics in Medicine 17 (1998) 2635-2650, Table III, method 10, as printed (four decimals).
-# The printed lower limit of (1, 97, 1, 1) is one unit off: there methods 8 and 10 coincide, and method 8 prints 0.8737.
-TABLE_III = [
-    (36, 12, 2, 0, 0.0569, 0.3404),
-    (20, 12, 2, 16, 0.0562, 0.3292),
-    (18, 12, 2, 18, 0.0562, 0.3290),
-    (36, 14, 0, 0, 0.1528, 0.4167),
-    (35, 14, 0, 1, 0.1461, 0.4175),
-    (18, 14, 0, 18, 0.1441, 0.3963),
-    (2, 97, 1, 0, 0.8721, 0.9854),
-    (1, 97, 1, 1, 0.8737, 0.9850),
-    (0, 29, 1, 0, 0.6666, 0.9882),
-    (2, 98, 0, 0, 0.9178, 0.9945),
-    (1, 98, 0, 1, 0.9171, 0.9916),
-    (0, 30, 0, 0, 0.8395, 1.0),
-    (54, 0, 0, 0, -0.0664, 0.0664),
-    (53, 0, 0, 1, -0.0729, 0.0729),
-    (30, 0, 0, 24, -0.0358, 0.0358),
-    (29, 0, 0, 25, -0.0354, 0.0354),
-    (28, 0, 0, 26, -0.0352, 0.0352),
-    (27, 0, 0, 27, -0.0351, 0.0351),
+# (both, only the first, only the second, neither), level, and the ends as they are printed: Fagerland, Lydersen and Laake, Statistics in
+# Medicine 33 (2014) 2850-2875 (Bentur et al. 2009); R's contingencytables (Cavo et al. 2012); R's PropCIs, scoreci.mp(25, 28, 618, 0.90).
+PUBLISHED = [
+    ((1, 1, 7, 12), 0.95, -0.517, -0.026, 3),
+    ((59, 6, 16, 80), 0.95, -0.1240, -0.0054, 4),
+    ((500, 28, 25, 65), 0.90, -0.0148, 0.0247, 4),
 ]
 
 
-@pytest.mark.parametrize("row", TABLE_III, ids=lambda r: "-".join(map(str, r[:4])))
-def test_newcombe_reproduces_the_published_table(row: tuple[int, int, int, int, float, float]) -> None:
-    got = newcombe(PairedTable(*row[:4]))
-    assert (round(got.low, 4), round(got.high, 4)) == (row[4], row[5])
-    mirrored = newcombe(PairedTable(row[0], row[2], row[1], row[3]))
+@pytest.mark.parametrize(("cells", "level", "low", "high", "digits"), PUBLISHED, ids=lambda v: str(v))
+def test_tango_reproduces_published_intervals(cells: tuple[int, int, int, int], level: float, low: float, high: float, digits: int) -> None:
+    got = tango(PairedTable(*cells), 1 - level)
+    assert (round(got.low, digits), round(got.high, digits)) == (low, high)
+    mirrored = tango(PairedTable(cells[0], cells[2], cells[1], cells[3]), 1 - level)
     assert (-mirrored.high, -mirrored.low) == pytest.approx((got.low, got.high))
 
 
-def test_newcombe_of_a_textbook_example() -> None:
-    # Fagerland, Lydersen and Laake (2017), Statistical Analysis of Contingency Tables, chapter 8: Cavo et al. 2012.
-    got = newcombe(PairedTable(59, 6, 16, 80))
-    assert (round(got.value, 4), round(got.low, 4), round(got.high, 4)) == (-0.0621, -0.1186, -0.0046)
+def test_tango_and_the_exact_test_never_contradict_each_other() -> None:
+    """Every pair of discordant counts up to 25: where exact McNemar is significant, the interval lies on its side of 0."""
+    for b, c in itertools.product(range(26), repeat=2):
+        table = PairedTable(40, b, c, 30)
+        if mcnemar_exact(table).p < 0.05:
+            e = tango(table)
+            assert e.low > 0 if b > c else e.high < 0, (b, c)
 
 
 @pytest.mark.parametrize(("b", "c"), [(0, 0), (1, 0), (6, 0), (5, 5), (12, 2), (40, 61), (300, 200)])

@@ -7,7 +7,7 @@ import pytest
 
 from luthier.core.errors import UserError
 from luthier.stats.intervals import mean_counts
-from luthier.stats.paired import mcnemar_exact, newcombe, paired_table
+from luthier.stats.paired import mcnemar_exact, paired_table, tango
 from luthier.stats.verdict import judge
 
 
@@ -17,13 +17,13 @@ def _rows(both: int, tuned_only: int, base_only: int, neither: int) -> tuple[np.
     return tuned, base
 
 
-def test_binary_uses_mcnemar_and_newcombe() -> None:
+def test_binary_uses_mcnemar_and_tango() -> None:
     tuned, base = _rows(40, 140, 2, 58)
     got = judge(tuned, base)
     table = paired_table(tuned, base)
     assert got.decision == "better"
     assert got.p == mcnemar_exact(table).p < 0.01
-    assert got.interval == (newcombe(table).low, newcombe(table).high)
+    assert got.interval == (tango(table).low, tango(table).high)
     assert (got.tuned, got.baseline, got.effect) == pytest.approx((0.75, 0.175, 0.575))
     assert got.num_rows == 240
     assert got.test == "exact McNemar"
@@ -40,7 +40,7 @@ def test_the_mirror_is_worse() -> None:
 
 
 def test_both_conditions_are_needed() -> None:
-    # Newcombe's interval is above zero here while the exact p is 0.0625: not proven.
+    # Tango's interval is above zero here while the exact p is 0.0625: not proven.
     tuned, base = _rows(20, 5, 0, 5)
     got = judge(tuned, base)
     assert got.interval[0] > 0

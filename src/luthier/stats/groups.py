@@ -14,7 +14,7 @@ import numpy as np
 from luthier.core.errors import UserError
 from luthier.stats.intervals import Resampling, Statistic, cluster_totals, mean_counts, mean_of_counts
 from luthier.stats.multiple import holm
-from luthier.stats.paired import mcnemar_exact, newcombe, paired_bootstrap, paired_table, permutation
+from luthier.stats.paired import mcnemar_exact, paired_bootstrap, paired_table, permutation, tango
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def compare_all(
     groups: Sequence[Hashable | None] | None = None,
     seed: int = 0,
 ) -> Comparison:
-    """Test every pair of candidates. Right or wrong scores: exact McNemar; otherwise the paired permutation test.
+    """Test every pair of candidates. Right or wrong scores: exact McNemar, Tango's interval; otherwise the paired permutation test.
 
     scores: by candidate, in the same order of rows: [n] for `binary` and `mean`, counts [n, k] for a statistic; higher is better.
     groups: related rows, which are swapped and resampled together. Raises UserError for fewer than two candidates or unequal rows.
@@ -112,7 +112,7 @@ def _counts(scores: np.ndarray, kind: str | Statistic) -> np.ndarray:
 
 def _exact(scores: Mapping[str, np.ndarray], a: str, b: str, alpha: float) -> Pair:
     table = paired_table(scores[a], scores[b])
-    gap, test = newcombe(table, alpha), mcnemar_exact(table)
+    gap, test = tango(table, alpha), mcnemar_exact(table)
     return Pair(a, b, gap.value, gap.low, gap.high, test.p, test.p, test.test)
 
 

@@ -1,4 +1,4 @@
-"""Paired comparisons of two models on the same rows: exact McNemar, Newcombe's and Tango's intervals, bootstrap, permutation, Wilcoxon.
+"""Paired comparisons of two models on the same rows: exact McNemar, Tango's interval, bootstrap, permutation, Wilcoxon.
 
 One decision: `first` is the tuned model and `second` what it is compared with, so a positive difference is a gain.
 Permutation swaps a row's two answers (for a mean this is the sign-flip test), whole groups at once when rows have groups.
@@ -6,6 +6,7 @@ Permutation swaps a row's two answers (for a mean this is the sign-flip test), w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,6 @@ from luthier.stats.intervals import (
     cluster_totals,
     mean_of_counts,
     normal_quantile,
-    wilson,
 )
 
 EXACT_PAIRS = 14
@@ -87,27 +87,11 @@ def wilcoxon(first: np.ndarray, second: np.ndarray) -> PairedTest:
     return PairedTest(float(found.pvalue), "Wilcoxon signed-rank")
 
 
-def newcombe(table: PairedTable, alpha: float = 0.05) -> Estimate:
-    """Newcombe's interval for a difference of paired proportions: method 10 of Statistics in Medicine 17 (1998) 2635-2650.
-
-    Wilson limits of both proportions, joined with the continuity-corrected phi of the pairing.
-    """
-    n = table.n
-    one, two = wilson(table.both + table.only_first, n, alpha), wilson(table.both + table.only_second, n, alpha)
-    phi = _corrected_phi(table)
-    below, above = one.value - one.low, one.high - one.value
-    below_two, above_two = two.value - two.low, two.high - two.value
-    difference = (table.only_first - table.only_second) / n
-    down = np.sqrt(max(0.0, below**2 - 2 * phi * below * above_two + above_two**2))
-    up = np.sqrt(max(0.0, above**2 - 2 * phi * above * below_two + below_two**2))
-    return Estimate(difference, float(max(-1.0, difference - down)), float(min(1.0, difference + up)), n, "Newcombe paired")
-
-
 def tango(table: PairedTable, alpha: float = 0.05) -> Estimate:
     """Tango's score interval for a difference of paired proportions (Statistics in Medicine 17 (1998) 891-908).
 
     Its ends keep their error at alpha / 2 each where few rows differ and nearly all of them one way, which is where a margin of a
-    few points is judged; Newcombe's are too near there.
+    few points is judged. At 0 its score is McNemar's, so it never holds 0 where the exact test is significant.
     """
     difference = (table.only_first - table.only_second) / table.n
     z2 = normal_quantile(1 - alpha / 2) ** 2
@@ -125,10 +109,10 @@ def _score_squared(table: PairedTable, delta: float) -> float:
     n, gained, lost = table.n, table.only_first, table.only_second
     a, b = 2 * n, -gained - lost + (2 * n - gained + lost) * delta
     c = -lost * delta * (1 - delta)
-    only_second = (np.sqrt(max(0.0, b * b - 4 * a * c)) - b) / (2 * a)
+    only_second = (math.sqrt(max(0.0, b * b - 4 * a * c)) - b) / (2 * a)
     variance = n * (2 * only_second + delta * (1 - delta))
     distance = gained - lost - n * delta
-    return 0.0 if distance == 0 else float(distance**2 / variance) if variance > 1e-12 else np.inf
+    return 0.0 if distance == 0 else distance**2 / variance if variance > 1e-12 else math.inf
 
 
 def _crossing(beyond: Callable[[float], float], outside: float, inside: float) -> float:
@@ -139,17 +123,6 @@ def _crossing(beyond: Callable[[float], float], outside: float, inside: float) -
         middle = (outside + inside) / 2
         outside, inside = (middle, inside) if beyond(middle) > 0 else (outside, middle)
     return inside
-
-
-def _corrected_phi(table: PairedTable) -> float:
-    a, b, c, d = table.both, table.only_first, table.only_second, table.neither
-    product = float(a + b) * (c + d) * (a + c) * (b + d)
-    if product == 0:
-        return 0.0
-    cross = float(a * d - b * c)
-    if cross > 0:
-        cross = max(cross - table.n / 2, 0.0)
-    return cross / float(np.sqrt(product))
 
 
 def paired_bootstrap(

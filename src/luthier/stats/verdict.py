@@ -24,7 +24,7 @@ from luthier.stats.intervals import (
     mean_of_counts,
     standard_error,
 )
-from luthier.stats.paired import PairedTest, mcnemar_exact, newcombe, paired_bootstrap, paired_table, permutation, stacked
+from luthier.stats.paired import PairedTest, mcnemar_exact, paired_bootstrap, paired_table, permutation, stacked, tango
 from luthier.stats.power import detectable_gain, detectable_mean, rows_for_gain
 
 Decision = Literal["better", "not proven", "worse"]
@@ -120,7 +120,7 @@ def judge(
 ) -> VerdictResult:
     """Compare two models row by row.
 
-    kind `binary`: scores [n] of 0 and 1, exact McNemar and Newcombe's interval; `mean`: scores [n] in [0, 1], paired BCa
+    kind `binary`: scores [n] of 0 and 1, exact McNemar and Tango's interval; `mean`: scores [n] in [0, 1], paired BCa
     bootstrap with a permutation p; a statistic: counts [n, k], for metrics such as macro F1. With `groups`, related rows are
     resampled and swapped together, and right/wrong scores are then judged as means, since McNemar assumes independent rows.
     Raises UserError for no rows, different lengths, NaN, or scores outside [0, 1].
@@ -147,7 +147,7 @@ def _judge_binary(tuned: np.ndarray, baseline: np.ndarray, alpha: float) -> Verd
     discordance = (table.only_first + table.only_second) / table.n
     values = (table.both + table.only_first) / table.n, (table.both + table.only_second) / table.n
     least = detectable_gain(table.n, discordance, alpha, POWER)
-    return _result(values, newcombe(table, alpha), mcnemar_exact(table), alpha, least)
+    return _result(values, tango(table, alpha), mcnemar_exact(table), alpha, least)
 
 
 def _result(values: tuple[float, float], interval: Estimate, test: PairedTest, alpha: float, least: float) -> VerdictResult:

@@ -6,6 +6,8 @@ instead of being intersected.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from luthier.core.artifacts import Predictions, Verdict
@@ -18,6 +20,8 @@ from luthier.stages.evaluate.predictions import read_predictions
 
 class Judge(Stage[Verdict]):
     """Better, not proven or worse (DESIGN section 6)."""
+
+    version: ClassVar[int] = 2  # Tango's interval
 
     tuned: Stage[Predictions]
     baseline: Stage[Predictions]

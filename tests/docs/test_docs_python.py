@@ -127,7 +127,7 @@ def test_training_stops_early_and_keeps_the_best(learner_base: Path, tmp_path: P
 def test_two_runs_are_paired_and_the_comparison_is_a_look(project: Path) -> None:
     first = luthier.load().run().report.verdict
     luthier.load(overrides=["train.epochs=1"]).run(reason="a shorter training")
-    compared = _json("compare", "2", "1")
+    compared = _json("compare", "2", "1", "--reason", "which is better")
     assert compared["verdict"]["num_rows"] == first.num_rows
     assert compared["looks"] == 3
     assert _json("compare", "2", "1")["looks"] == 3

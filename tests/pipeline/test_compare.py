@@ -38,7 +38,7 @@ def project(finished_toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def compared(project: Path, *names: str) -> RunsComparison:
-    return compare_runs(Workspace.open(project / "luthier.yaml"), list(names))[0]
+    return compare_runs(Workspace.open(project / "luthier.yaml"), list(names), "a test")[0]
 
 
 def call(monkeypatch: pytest.MonkeyPatch, folder: Path, *args: str) -> Result:
@@ -155,7 +155,24 @@ def test_a_run_of_another_project_is_given_by_its_folder(project: Path, finished
 def test_the_comparison_is_a_look_and_the_same_one_is_no_new_look(project: Path) -> None:
     once = compared(project, "1", "2", "3").looks
     assert compared(project, "1", "2", "3").looks == once
-    assert compared(project, "3", "1", "2").looks == once + 1
+    assert compared(project, "3", "1", "2").looks == once
+
+
+def test_a_new_comparison_needs_a_reason_which_is_kept(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "toy"
+    shutil.copytree(project, folder, symlinks=True)
+    database, rows = Workspace.open(folder / "luthier.yaml").database, Workspace.open(folder / "luthier.yaml").graph.split.key()
+    before = database.looks(rows)
+    refused = call(monkeypatch, folder, "compare", "2", "3")
+    assert (refused.exit_code, refused.stdout, database.looks(rows)) == (2, "", before)
+    assert refused.stderr.count("each further one needs a reason, got none, after") == 1
+    assert "%" not in refused.stderr
+    told = call(monkeypatch, folder, "compare", "2", "3", "--reason", "which seed")
+    assert (told.exit_code, database.looks(rows)) == (0, before + 1)
+    assert database.list_looks(rows)[-1]["reason"] == "a comparison of run 2 (timid), run 3 (twin): which seed"
+    assert call(monkeypatch, folder, "compare", "3", "2").exit_code == 1  # the same look from the other side
+    assert database.looks(rows) == before + 1
+    assert luthier.load(folder / "luthier.yaml").run().report.verdict.looks == 1  # the report of a run keeps what was so when it was made
 
 
 WRONG: dict[str, tuple[list[str], str]] = {
@@ -194,7 +211,7 @@ def test_runs_of_different_tasks_are_refused(project: Path, tmp_path: Path) -> N
 
 def test_the_verb_gives_one_document_a_table_and_a_page(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = tmp_path / "compare.html"
-    done = call(monkeypatch, project, "compare", "1", "2", "3", "stuck", "--out", str(page), "--json")
+    done = call(monkeypatch, project, "compare", "1", "2", "3", "stuck", "--reason", "a page", "--out", str(page), "--json")
     assert done.exit_code == 0, done.stderr
     document = json.loads(done.stdout)
     assert (document["kind"], document["verdict"], document["page"]) == ("compare", None, str(page))

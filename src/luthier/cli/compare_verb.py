@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luthier.cli.options import DEFAULT, File, Json
+from luthier.cli.options import DEFAULT, File, Json, Reason
 from luthier.cli.process import emit, guard, say
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ Runs = Annotated[
 Out = Annotated[Path | None, typer.Option("--out", help="Write a page with tables, curves and plots: a new .html file.")]
 
 
-def compare(runs: Runs = None, file: File = DEFAULT, out: Out = None, json: Json = False) -> None:
+def compare(runs: Runs = None, file: File = DEFAULT, out: Out = None, reason: Reason = None, json: Json = False) -> None:
     """The tuned models of any number of runs on the same sealed rows: every pair tested, groups, costs, what differs."""
 
     def verb() -> int:
@@ -38,7 +38,7 @@ def compare(runs: Runs = None, file: File = DEFAULT, out: Out = None, json: Json
         if out is not None and (out.suffix != ".html" or out.exists()):
             raise UserError("the page must be a new .html file", str(out), "--out", "choose another name")
         workspace = Workspace.open(file)
-        found, pair = compare_runs(workspace, runs or [])
+        found, pair = compare_runs(workspace, runs or [], reason)
         if out is not None:
             write_page(found, f"{workspace.project.name}: {len(found.runs)} runs", out)
         if json:

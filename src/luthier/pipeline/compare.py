@@ -1,7 +1,7 @@
 """Comparing runs: the tuned models of any number of them, every pair tested on the same sealed rows.
 
-One decision: a comparison shows sealed numbers, so it is a look like any other and is counted; runs that answered different rows
-are compared on the rows that all of them answered, and that is said.
+One decision: a comparison shows sealed numbers, so it is a look like any other, is counted and needs a reason; runs that answered
+different rows are compared on the rows that all of them answered, and that is said.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from luthier.core.stage import Built
 from luthier.parts.scorers import load
 from luthier.parts.scorers.summary import compare_answers, estimate_rows, judge_pairs
 from luthier.pipeline.compare_sources import FoundRun, cost_of, curves_of, find_runs, predictions_of, rows_id, settings_of, task_of
+from luthier.pipeline.looks import looks_in, reason_of, refused
 from luthier.pipeline.workspace import Workspace
 from luthier.report.compare_model import ComparedRun, Difference, RunPair, RunsComparison
 from luthier.report.sections import Estimate
@@ -37,10 +38,11 @@ class PairVerdict:
     verdict: Verdict
 
 
-def compare_runs(workspace: Workspace, names: list[str]) -> tuple[RunsComparison, PairVerdict | None]:
+def compare_runs(workspace: Workspace, names: list[str], reason: str | None = None) -> tuple[RunsComparison, PairVerdict | None]:
     """The comparison of these runs; with the verdict of the second against the first where there are two.
 
-    Raises UserError for fewer than two evaluated runs, different tasks or metrics, or no row that all of them answered.
+    Raises UserError for fewer than two evaluated runs, different tasks or metrics, no row that all of them answered, or a comparison
+    that is new and has no `reason`.
     """
     runs = find_runs(workspace, names)
     settings = {r.label: settings_of(r) for r in runs}
@@ -50,7 +52,7 @@ def compare_runs(workspace: Workspace, names: list[str]) -> tuple[RunsComparison
     built = {r.label: predictions_of(r) for r in evaluated}
     metric, task = _metric(workspace, built), _task({label: task_of(found) for label, found in settings.items()})
     answers, warnings = _common({label: read_predictions(b.path) for label, b in built.items()})
-    alpha = workspace.project.evaluate.alpha
+    alpha, looks = workspace.project.evaluate.alpha, _take_look(evaluated, built, reason_of(workspace, reason))
     verdict = None
     if len(runs) == 2:
         a, b = (r.label for r in runs)
@@ -70,7 +72,7 @@ def compare_runs(workspace: Workspace, names: list[str]) -> tuple[RunsComparison
         words=_words(tested, shown, metric.name),
         warnings=said,
         differences=differences(settings),
-        looks=_count(evaluated, built),
+        looks=looks,
     )
     return found, verdict
 
@@ -190,8 +192,13 @@ def differences(settings: dict[str, dict[str, Any] | None]) -> tuple[Difference,
     return tuple(out)
 
 
-def _count(runs: list[FoundRun], built: dict[str, Built[Predictions]]) -> int:
-    """Record the look in the project of each run; the largest count of them."""
-    what = digest(["compare", *(built[run.label].key for run in runs)])
-    said = f"a comparison of {', '.join(run.label for run in runs)}"
-    return max(run.database.add_look(rows_id(built[run.label]), what, None, said) for run in runs)
+def _take_look(runs: list[FoundRun], built: dict[str, Built[Predictions]], reason: str | None) -> int:
+    """Record the look in the project of each run; the largest count of them. The same runs in any order are one look."""
+    what = digest(["compare", *sorted(b.key for b in built.values())])
+    places = [(run.database, rows_id(built[run.label])) for run in runs]
+    for database, rows in places:
+        known = database.list_looks(rows)
+        if reason is None and known and what not in {look["what"] for look in known}:
+            raise refused(looks_in(database, rows))
+    said = f"a comparison of {', '.join(run.label for run in runs)}" + (f": {reason}" if reason else "")
+    return max(database.add_look(rows, what, None, said) for database, rows in places)

@@ -7,7 +7,7 @@ after a kill, running an unchanged project again, or judging the same answers by
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from luthier.core.errors import UserError
 from luthier.core.keys import digest
@@ -15,13 +15,20 @@ from luthier.core.stage import Stage
 from luthier.pipeline.workspace import Workspace
 from luthier.report.sections import Look
 
+if TYPE_CHECKING:
+    from luthier.core.database import Database
+
 Shown = tuple[Stage[Any], ...]
 
 
 def looks_at(workspace: Workspace) -> tuple[Look, ...]:
     """The looks at this project's sealed rows, the first one first."""
-    found = workspace.database.list_looks(workspace.graph.split.key())
-    return tuple(Look(when=row["created"], run=row["run"], reason=row["reason"] or "") for row in found)
+    return looks_in(workspace.database, workspace.graph.split.key())
+
+
+def looks_in(database: Database, rows: str) -> tuple[Look, ...]:
+    """The looks at the sealed rows of the split with this key."""
+    return tuple(Look(when=row["created"], run=row["run"], reason=row["reason"] or "") for row in database.list_looks(rows))
 
 
 def is_further(workspace: Workspace, shown: Shown | None = None) -> bool:
@@ -33,7 +40,7 @@ def is_further(workspace: Workspace, shown: Shown | None = None) -> bool:
 def demand_reason(workspace: Workspace, reason: str | None, shown: Shown | None = None) -> None:
     """Raise UserError when `shown` would be a further look and nobody says why; before any work is done."""
     if reason_of(workspace, reason) is None and is_further(workspace, shown):
-        raise _refused(workspace)
+        raise refused(looks_at(workspace))
 
 
 def take_look(workspace: Workspace, run: int | None, reason: str | None, shown: Shown | None = None) -> int:
@@ -44,7 +51,7 @@ def take_look(workspace: Workspace, run: int | None, reason: str | None, shown: 
         return looks
     looks = workspace.database.add_look(rows, _what(workspace, shown), run, given, only_first=given is None)
     if not looks:
-        raise _refused(workspace)
+        raise refused(looks_at(workspace))
     return looks
 
 
@@ -62,8 +69,8 @@ def reason_of(workspace: Workspace, reason: str | None) -> str | None:
     return next((text.strip() for text in (reason, workspace.project.evaluate.look_reason) if text and text.strip()), None)
 
 
-def _refused(workspace: Workspace) -> UserError:
-    looks = looks_at(workspace)
+def refused(looks: tuple[Look, ...]) -> UserError:
+    """That rows with these looks are looked at again and nobody says why."""
     told = "; ".join(look.words() for look in looks)
     return UserError(
         "sealed test rows have one final look, and each further one needs a reason",

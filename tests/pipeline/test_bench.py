@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,8 +77,33 @@ def test_every_family_is_measured_on_the_same_validation_rows(finished: tuple[Wo
     assert table.row("learner, tuned").size_mb > table.row("learner, zero-shot").size_mb
     assert table.row("learner, zero-shot").tokens_per_character is not None
     assert table.row("most frequent answer").tokens_per_character is None
+    assert {r.licence_fit for r in table.rows if r.base} == {"not stated"}
+    assert {r.name for r in table.rows if r.perplexity} == {"learner, zero-shot", "learner, tuned"}
     assert [r.value for r in table.rows] == sorted((r.value for r in table.rows), reverse=True)
     assert len(table.pairs) == 21
+
+
+def test_perplexity_of_the_rows_own_text_is_that_of_plain_transformers(finished: tuple[Workspace, Bench], learner_base: Path) -> None:
+    import torch
+    from tokenizers import Tokenizer
+    from transformers import AutoModelForCausalLM
+
+    workspace, bench = finished
+    row = bench.table.row("learner, zero-shot")
+    assert row.perplexity is not None
+    assert row.bits_per_character is not None
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(learner_base), Tokenizer.from_file(str(learner_base / "tokenizer.json"))
+    lines = (workspace.store.folder_of(workspace.graph.split) / "validation.jsonl").read_text(encoding="utf-8").splitlines()
+    texts = [m["content"] for line in lines for m in json.loads(line)["messages"] if m["role"] == "user"]
+    nats = tokens = characters = 0.0
+    for ids in (tokenizer.encode(text).ids for text in texts):
+        with torch.no_grad():
+            nats += (len(ids) - 1) * float(model(input_ids=torch.tensor([ids]), labels=torch.tensor([ids])).loss)
+        tokens, characters = tokens + len(ids) - 1, characters + len(tokenizer.decode(ids[1:]))
+    assert row.perplexity["value"] == pytest.approx(math.exp(nats / tokens), rel=1e-4)
+    assert row.bits_per_character["value"] == pytest.approx(nats / math.log(2) / characters, rel=1e-4)
+    for figure in (row.perplexity, row.bits_per_character):
+        assert figure["low"] < figure["value"] < figure["high"]
 
 
 def test_the_table_and_the_plot_are_kept(finished: tuple[Workspace, Bench]) -> None:
@@ -170,10 +196,14 @@ def test_a_task_without_labels_skips_what_cannot_answer_it(tmp_path: Path, learn
 
 def test_the_verbs(finished: tuple[Workspace, Bench]) -> None:
     workspace, bench = finished
-    done = luthier(workspace.root, "bench", "--json")
+    done = luthier(workspace.root, "bench", "bench.price_per_hour=0.5", "--json")
     assert done.returncode == 0, done.stderr
     body = json.loads(done.stdout)
     assert (body["kind"], len(body["table"]["rows"])) == ("bench", 7)
+    slow = next(r for r in body["table"]["rows"] if r["name"] == "learner, zero-shot")
+    assert slow["cost_per_1000"] == pytest.approx(slow["latency_ms"] / 3600 * 0.5)
+    assert "money/1,000" in done.stderr
+    assert "bits a character" in done.stderr
     assert "TF-IDF + logistic regression" in done.stderr
     assert "cannot be told apart" in done.stderr
     probed = luthier(workspace.root, "plan", "--probe", "--json")

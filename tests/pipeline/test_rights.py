@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import yaml
 from typer.testing import CliRunner
 
 from luthier.cli.main import app
-from luthier.pipeline.project import load_project
+from luthier.parts.legal.fit import IntendedUse, licence_fit
+from luthier.pipeline.project import doubts_of_base, load_project
 from luthier.pipeline.report_data import rights_of
 from toy_project import toy_rows, toy_settings
 
@@ -56,3 +58,46 @@ def test_a_source_in_order_is_said_nothing_of(tmp_path: Path) -> None:
     said = json.loads(CliRunner().invoke(app, ["plan", "--file", str(file), "--json"]).stdout)["advice"]
     assert not [line for line in said if "rows.csv" in line or "intended use" in line]
     assert rights_of(load_project(file).data.files[0]) == {**rights, "permission": None}
+
+
+def with_base(folder: Path, base: Path, licence: str, **more: Any) -> Path:
+    """The toy project on a copy of `base` whose model card names a licence."""
+    shutil.copytree(base, folder / "base")
+    (folder / "base" / "README.md").write_text(f"---\nlicense: {licence}\n---\n", encoding="utf-8")
+    file = write(folder, USE, licence="CC0-1.0", consent="not_needed", provenance="made up")
+    file.write_text(file.read_text(encoding="utf-8") + yaml.safe_dump(more) if more else file.read_text(encoding="utf-8"), encoding="utf-8")
+    return file
+
+
+def test_a_base_whose_licence_forbids_the_use_is_refused_before_anything_is_trained(tmp_path: Path, learner_base: Path) -> None:
+    file = with_base(tmp_path, learner_base, "cc-by-nc-4.0")
+    for verb in ("run", "train"):
+        done = CliRunner().invoke(app, [verb, "--file", str(file)])
+        assert done.exit_code == 2
+        assert (
+            "the base must allow the intended use (commercial, not passed on), got base: its licence cc-by-nc-4.0 does not allow"
+            in done.stderr
+        )
+        assert "state the `base_permission` that you have" in done.stderr
+    assert not list((tmp_path / ".luthier" / "artifacts").glob("ingest-*"))
+    told = json.loads(CliRunner().invoke(app, ["plan", "--file", str(file), "--json"]).stdout)["advice"]
+    assert any("a run would stop at once: the base must allow the intended use" in line for line in told)
+
+
+def test_a_permission_for_the_base_is_enough(tmp_path: Path, learner_base: Path) -> None:
+    file = with_base(tmp_path, learner_base, "cc-by-nc-4.0", base_permission="from its makers, 2026-01-01")
+    assert doubts_of_base(load_project(file), "base", "cc-by-nc-4.0") == ()
+
+
+@pytest.mark.parametrize(
+    ("licence", "fits", "words"),
+    [
+        ("Apache-2.0", True, "allowed"),
+        ("cc-by-nc-4.0", False, "its licence cc-by-nc-4.0 does not allow commercial use"),
+        ("unknown", None, "no licence is stated: it may not allow the intended use (commercial, not passed on)"),
+        ("llama3", None, "the licence 'llama3' is not known: it may not allow the intended use (commercial, not passed on)"),
+    ],
+)
+def test_whether_a_base_fits_the_use(licence: str, fits: bool | None, words: str) -> None:
+    assert licence_fit(licence, IntendedUse(commercial=True, redistribution=False)) == (fits, words)
+    assert licence_fit(licence, None) == (None, "not stated")

@@ -62,21 +62,34 @@ def print_bench(table: BenchTable) -> None:
     from luthier.cli.tables import print_table
 
     title = f"{table.num_rows:,} validation rows, {table.num_training_rows:,} training rows; {table.machine}, {table.measured}"
-    columns = ("candidate", table.metric.replace("_", " "), "group", "ms a row", "MB used", "MB disk", "Wh/1,000", "front")
-    print_table(title, columns, [_cells(r) for r in table.rows])
-    facts = [(r.base, r.licence, f"{r.context_length:,} tokens", _rate(r)) for r in table.rows if r.base and r.context_length]
-    print_table("", ("base", "licence", "context", "tokens a character"), list(dict.fromkeys(facts)))
+    money = any(r.cost_per_1000 is not None for r in table.rows)
+    costs = ("ms a row", "MB used", "MB disk", "Wh/1,000", *(("money/1,000",) if money else ()))
+    print_table(title, ("candidate", table.metric.replace("_", " "), "group", *costs, "front"), [_cells(r, money) for r in table.rows])
+    facts = [_facts(r) for r in table.rows if r.base]
+    columns = ("base", "licence", "intended use", "context", "tokens a character", "perplexity of your text", "bits a character")
+    print_table("", columns, list(dict.fromkeys(facts)))
     for line in table.words:
         say(f"- {line}")
     for skipped in table.skipped:
         say(f"- left out: {skipped.name}: {skipped.reason}")
 
 
-def _cells(row: BenchRow) -> tuple[str, ...]:
+def _cells(row: BenchRow, money: bool) -> tuple[str, ...]:
     quality = f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})"
     latency = f"{_short(row.latency_ms)} ({_short(row.latency_low)} to {_short(row.latency_high)})"
     figures = (f"{row.peak_memory_mb:,.0f}", f"{row.size_mb:,.1f}", _short(row.energy_wh_per_1000))
-    return (row.name, quality, row.group_letters, latency, *figures, "yes" if row.front else "")
+    cost = () if not money else ("-" if row.cost_per_1000 is None else _short(row.cost_per_1000),)
+    return (row.name, quality, row.group_letters, latency, *figures, *cost, "yes" if row.front else "")
+
+
+def _facts(row: BenchRow) -> tuple[str, ...]:
+    """What is known of the base of a candidate."""
+    context = f"{row.context_length:,} tokens" if row.context_length else "any"
+    return (row.base or "", row.licence, row.licence_fit, context, _rate(row), _figure(row.perplexity), _figure(row.bits_per_character))
+
+
+def _figure(figure: dict[str, float] | None) -> str:
+    return "-" if figure is None else f"{_short(figure['value'])} ({_short(figure['low'])} to {_short(figure['high'])})"
 
 
 def _short(value: float) -> str:

@@ -122,6 +122,17 @@ class Footprint(Artifact):
     measured: str
 
 
+class LanguageFit(Artifact):
+    """How well a base knows the language of the rows' own text; each figure is value, low and high.
+
+    perplexity: of a token, comparable between bases of one vocabulary; bits_per_character: comparable between all.
+    """
+
+    num_rows: int
+    perplexity: dict[str, float]
+    bits_per_character: dict[str, float]
+
+
 class Predictions(Artifact):
     """One model's answers to one split (`predictions.jsonl`) and their scores with intervals."""
 

@@ -19,6 +19,7 @@ from luthier.core.files import make_folder, write_atomic, write_json
 from luthier.core.keys import digest
 from luthier.core.record import WATTS_PER_CORE, provenance
 from luthier.core.stage import Built, Stage
+from luthier.parts.legal.fit import licence_fit
 from luthier.pipeline.bench_candidates import BaseKind, Candidate, base_stage, candidates
 from luthier.pipeline.run import RunOptions
 from luthier.pipeline.workspace import Workspace
@@ -46,7 +47,7 @@ def run_bench(workspace: Workspace, options: RunOptions) -> Bench:
     began, measured = time.monotonic(), 0
     found: dict[str, tuple[Built[Predictions], Built[Footprint]]] = {}
     for number, candidate in enumerate(chosen, 1):
-        fresh = not all(workspace.store.is_built(s) for s in (candidate.predictions, candidate.footprint))
+        fresh = not all(workspace.store.is_built(s) for s in candidate.figures())
         waiting = sum(_state(workspace, c) != "built" for c in chosen[number - 1 :])
         options.observer(Note(f"candidate {number} of {len(chosen)}: {candidate.name}{_eta(began, measured, waiting)}"))
         found[candidate.name] = _build(workspace, candidate.predictions, options), _build(workspace, candidate.footprint, options)
@@ -82,7 +83,7 @@ def machine() -> str:
 
 
 def _state(workspace: Workspace, candidate: Candidate) -> State:
-    store, stages = workspace.store, (candidate.predictions, candidate.footprint)
+    store, stages = workspace.store, candidate.figures()
     if all(store.is_built(s) for s in stages):
         return "built"
     begun = any(store.is_built(s) or store.in_progress(s) for s in (*stages, *([candidate.training] if candidate.training else [])))
@@ -159,6 +160,8 @@ def _row(
 ) -> BenchRow:
     base = None if candidate.base is None else _build(workspace, candidate.base, options).result
     seconds = 0.0 if candidate.training is None else _build(workspace, candidate.training, options).seconds
+    fits_use, fit_words = (None, "") if base is None else licence_fit(base.licence, workspace.project.objective.use)
+    fit = None if candidate.fit is None else _build(workspace, candidate.fit, options).result
     figure, cost = predictions.result.scores[predictions.result.metric], footprint.result
     return BenchRow(
         name=candidate.name,
@@ -178,6 +181,10 @@ def _row(
         tokens_per_character=cost.tokens_per_character,
         context_length=None if base is None else base.context_length,
         licence="none: made of your own rows" if base is None else base.licence,
+        fits_use=fits_use,
+        licence_fit=fit_words,
+        perplexity=None if fit is None else fit.perplexity,
+        bits_per_character=None if fit is None else fit.bits_per_character,
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from luthier.core.artifacts import BaseModel, Dataset, Footprint, Predictions, Prompting
+from luthier.core.artifacts import BaseModel, Dataset, Footprint, LanguageFit, Predictions, Prompting
 from luthier.core.stage import Stage
 from luthier.parts.methods.lora import LoRA
 from luthier.pipeline.graph import base_name
@@ -22,6 +22,7 @@ from luthier.stages.data.prepare import Prepare, PreparePlan
 from luthier.stages.evaluate.classical import EMBEDDED, Classical, Kind
 from luthier.stages.evaluate.evaluate import Evaluate
 from luthier.stages.evaluate.footprint import Measure
+from luthier.stages.evaluate.language_fit import MeasureFit
 from luthier.stages.evaluate.prompting import AskAs
 from luthier.stages.train.recipe import Recipe
 from luthier.stages.train.train import Train
@@ -41,7 +42,10 @@ BaseKind = Literal["decoder", "encoder", "seq2seq"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """One line of the table. training: the stage that a tuned or fitted one is made by. how: of a tuned one, what was done."""
+    """One line of the table. training: the stage that a tuned or fitted one is made by. how: of a tuned one, what was done.
+
+    fit: of a decoder's line, how well the base knows the rows' language.
+    """
 
     name: str
     family: Family
@@ -50,6 +54,11 @@ class Candidate:
     predictions: Stage[Predictions]
     footprint: Stage[Footprint]
     how: str = ""
+    fit: Stage[LanguageFit] | None = None
+
+    def figures(self) -> tuple[Stage[Any], ...]:
+        """Everything that is measured for the line."""
+        return (self.predictions, self.footprint, *((self.fit,) if self.fit else ()))
 
 
 def bases_of(workspace: Workspace) -> tuple[str, ...]:
@@ -70,7 +79,7 @@ def candidates(workspace: Workspace, kind_of: Callable[[str], BaseKind], machine
     yield from _classical(wire)
     kinds: dict[str, BaseKind] = {name: kind_of(name) for name in bases_of(workspace)}
     for name in (n for n, kind in kinds.items() if kind != "encoder"):
-        yield from (wire.asked(name, way) for way in workspace.project.ways)
+        yield from (wire.asked(name, way, kinds[name]) for way in workspace.project.ways)
     if not workspace.project.bench.tune:
         return
     for name in sorted(kinds, key=lambda n: kinds[n] != "encoder"):
@@ -113,11 +122,10 @@ class _Wiring:
         folder = self.workspace.root / name
         return folder.name if folder.exists() else name
 
-    def asked(self, name: str, way: Any) -> Candidate:
+    def asked(self, name: str, way: Any, kind: BaseKind) -> Candidate:
         base, rows = base_stage(self.workspace, name), self.workspace.graph.split
-        return Candidate(
-            f"{self.called(name)}, {way.name}", "prompted", base, None, *self._measured(base, rows, AskAs(dataset=rows, way=way))
-        )
+        measured = self._measured(base, rows, AskAs(dataset=rows, way=way))
+        return Candidate(f"{self.called(name)}, {way.name}", "prompted", base, None, *measured, fit=self._fit(base, kind))
 
     def tuned(self, name: str, kind: BaseKind) -> Candidate:
         project, base = self.workspace.project, base_stage(self.workspace, name)
@@ -129,7 +137,12 @@ class _Wiring:
         train = Train(
             base=base, dataset=rows, prepared=prepared, recipe=recipe, decoding=project.decoding(), metric=project.objective.primary()
         )
-        return Candidate(f"{self.called(name)}, tuned", "tuned", base, train, *self._measured(train, rows), _how(recipe))
+        fit = self._fit(base, kind)
+        return Candidate(f"{self.called(name)}, tuned", "tuned", base, train, *self._measured(train, rows), _how(recipe), fit)
+
+    def _fit(self, base: Stage[BaseModel], kind: BaseKind) -> MeasureFit | None:
+        """Perplexity is a decoder's alone: the others do not read a text from left to right."""
+        return MeasureFit(base=base, dataset=self.workspace.graph.split) if kind == "decoder" else None
 
     def _recipe(self, recipe: Recipe, kind: BaseKind) -> Recipe:
         """The same method and rates for a short while, judged once, at the end: nothing is chosen on validation rows."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from luthier.core.artifacts import BaseModel
 from luthier.core.errors import UserError
 from luthier.core.rows import read_split
 from luthier.engine.methods.fits import check_kind
@@ -13,7 +14,7 @@ from luthier.engine.models.kinds import describe_kind, peek_kind
 from luthier.engine.models.resolve import check_name
 from luthier.pipeline.estimate import not_predicted
 from luthier.pipeline.looks import is_further, looks_at
-from luthier.pipeline.project import legal_doubts
+from luthier.pipeline.project import doubts_of_base, legal_doubts
 from luthier.pipeline.workspace import Workspace
 from luthier.stages.train.class_weights import in_words, weight_of_label
 from luthier.stages.train.ranges import warnings
@@ -92,11 +93,21 @@ def _base(workspace: Workspace) -> Iterator[str]:
     if workspace.store.is_built(stage):
         base = workspace.store.build(stage, workspace.project.execution).result
         kind, said = base.kind, describe_kind(base.name, base.kind, base.architecture)
+        yield from _base_rights(workspace, base)
     else:
         kind, said = peek_kind(getattr(stage, "name", ""))
     if said:
         yield said
     try:
         check_kind(kind, workspace.project.train.method.kind)
+    except UserError as err:
+        yield f"a run would stop at once: {err}"
+
+
+def _base_rights(workspace: Workspace, base: BaseModel) -> Iterator[str]:
+    """Whether the licence of the base fits the intended use."""
+    try:
+        for doubt in doubts_of_base(workspace.project, base.name, base.licence):
+            yield f"{doubt.source}: {doubt.reason}; {doubt.fix}"
     except UserError as err:
         yield f"a run would stop at once: {err}"

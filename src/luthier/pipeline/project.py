@@ -17,7 +17,7 @@ from luthier.core.errors import UserError
 from luthier.core.execution import Execution
 from luthier.engine.decoding import Decoding
 from luthier.parts.bars import Bar, check_bars, check_baselines
-from luthier.parts.legal.fit import Doubt, IntendedUse, Rights, doubts
+from luthier.parts.legal.fit import Doubt, IntendedUse, Rights, base_doubts, doubts
 from luthier.parts.origins.loading import OriginConfig, long_form
 from luthier.parts.perturbations.loading import PerturbationConfig
 from luthier.parts.prompting import DEFAULT_WAYS, ZERO_SHOT, Prompting, each_number_of_shots
@@ -27,6 +27,7 @@ from luthier.parts.sources.mapping import Mapping
 from luthier.parts.sources.prompt import PromptTemplate
 from luthier.parts.tasks import Task, default_prompt, defaults_of, own_name
 from luthier.parts.trackers.loading import TrackerConfig
+from luthier.report.side_effects import SideEffect
 from luthier.stages.choose.bench import BenchPlan
 from luthier.stages.data.cleaning import CleanPlan
 from luthier.stages.data.plant import CanaryPlan
@@ -189,11 +190,16 @@ class WatchSection(Config):
     canaries: int = Field(default=0, ge=0, le=1000, description="random secrets planted among the training rows, for each of the repeats")
     canary_repeats: tuple[int, ...] = Field(default=(1,), min_length=1, description="how often a canary stands in the rows")
     references: int = Field(default=255, ge=15, le=10_000, description="unseen secrets among which each canary is ranked")
+    refuse: tuple[SideEffect, ...] = Field(default=(), description="what ends a run with `no` when it is proven: forgotten, memorised")
 
     @model_validator(mode="after")
     def _measured(self) -> WatchSection:
         if self.canaries and not self.side_effects:
             raise ValueError("canaries are planted to be measured: side_effects must be true")
+        if self.refuse and not self.side_effects:
+            raise ValueError("what is refused must be measured: side_effects must be true")
+        if len(set(self.refuse)) < len(self.refuse):
+            raise ValueError(f"refuse must name each side effect once, got {', '.join(self.refuse)}")
         if min(self.canary_repeats) < 1 or len(set(self.canary_repeats)) < len(self.canary_repeats):
             raise ValueError(f"canary_repeats must be different numbers from 1, got {list(self.canary_repeats)}")
         return self
@@ -209,6 +215,9 @@ class Project(Config):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
     objective: Objective
     base: str = Field(min_length=1)
+    base_permission: str | None = Field(
+        default=None, description="a written permission to use the base beyond its licence: from whom, when"
+    )
     data: DataSection
     split: SplitPlan = SplitPlan()
     prepare: PreparePlan = PreparePlan()
@@ -331,6 +340,17 @@ def refuse_conflicts(project: Project) -> None:
         more = f"; and {len(conflicts) - 1} more" if len(conflicts) > 1 else ""
         must = f"each source must allow the intended use ({use.words()})" if use else "each source must be allowed to be used"
         raise UserError(must, f"{conflicts[0].source}: {conflicts[0].reason}{more}", "data.files, objective.use", conflicts[0].fix)
+
+
+def doubts_of_base(project: Project, name: str, licence: str) -> tuple[Doubt, ...]:
+    """What is not known of the right to use the project's base as intended. Raises UserError when its licence forbids it."""
+    use = project.objective.use
+    found = () if project.base_permission else tuple(base_doubts(name, licence, use))
+    for doubt in found:
+        if doubt.blocks and use is not None:
+            must = f"the base must allow the intended use ({use.words()})"
+            raise UserError(must, f"{name}: {doubt.reason}", "base, objective.use", doubt.fix)
+    return found
 
 
 def load_project(path: Path, overrides: tuple[str, ...] = ()) -> Project:

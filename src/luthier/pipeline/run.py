@@ -24,7 +24,7 @@ from luthier.core.stage import Built
 from luthier.engine.methods.fits import check_method
 from luthier.pipeline.looks import demand_reason, take_look
 from luthier.pipeline.plan import few_test_rows
-from luthier.pipeline.project import legal_doubts
+from luthier.pipeline.project import doubts_of_base, legal_doubts
 from luthier.pipeline.tracking import ended_of, tracked, unsent
 from luthier.pipeline.workspace import Workspace
 from luthier.report.files import read_report
@@ -108,10 +108,10 @@ def _carry_out(workspace: Workspace, options: RunOptions, number: int, folder: P
 
 
 def _sentence(report: RunReport) -> str:
-    """The verdict in words, and how many bars are met."""
-    from luthier.report.numbers import bars_sentence
+    """The verdict in words, how many bars are met, and what the project refuses."""
+    from luthier.report.numbers import bars_sentence, refused_sentence
 
-    return " ".join(filter(None, (report.verdict.sentence, bars_sentence(report.bars))))
+    return " ".join(filter(None, (report.verdict.sentence, bars_sentence(report.bars), refused_sentence(report.refused))))
 
 
 def _track_finished(workspace: Workspace, options: RunOptions, folder: Path, report: RunReport) -> None:
@@ -124,8 +124,9 @@ def _track_finished(workspace: Workspace, options: RunOptions, folder: Path, rep
 def train_only(workspace: Workspace, options: RunOptions) -> Built[Any]:
     """Everything up to the adapter, under the project's trackers; no run is numbered."""
     stage, execution = workspace.graph.train, workspace.project.execution
-    _check_method(workspace, workspace.store.build(workspace.graph.base, execution, options.observer, options.stop_flag, options.wait))
     name = f"train-{stage.key()[:12]}"
+    base = workspace.store.build(workspace.graph.base, execution, options.observer, options.stop_flag, options.wait)
+    _check_base(workspace, base, options.observer)
     with tracked(workspace, name, workspace.home / "tracking" / name, options.observer) as tracking:
         return workspace.store.build(stage, execution, tracking.observer, options.stop_flag, options.wait)
 
@@ -196,7 +197,7 @@ def build_all(workspace: Workspace, options: RunOptions, number: int, folder: Pa
             take_look(workspace, number, options.reason)
         built[role] = workspace.store.build(stage, workspace.project.execution, options.observer, options.stop_flag, options.wait)
         if role == "base":
-            _check_method(workspace, built[role])
+            _check_base(workspace, built[role], options.observer)
         if role == "split":
             _check_test_rows(workspace, built[role], options.observer)
         workspace.database.link(number, role, built[role].key)
@@ -204,8 +205,10 @@ def build_all(workspace: Workspace, options: RunOptions, number: int, folder: Pa
     return built
 
 
-def _check_method(workspace: Workspace, base: Built[BaseModel]) -> None:
-    """Before the data is read or anything asked: the base can take the method. Raises UserError."""
+def _check_base(workspace: Workspace, base: Built[BaseModel], observer: Observer) -> None:
+    """Before the data is read or anything asked: its licence allows the intended use and it can take the method. Raises UserError."""
+    for doubt in doubts_of_base(workspace.project, base.result.name, base.result.licence):
+        observer(Note(f"{doubt.source}: {doubt.reason}; {doubt.fix}", "warning"))
     if not workspace.store.is_built(workspace.graph.train):
         check_method(Path(base.result.folder), base.result.kind, workspace.project.train.method.spec())
 

@@ -5,11 +5,14 @@ One decision: both are kept as figures with their intervals beside the verdict, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
 
 from luthier.report.sections import Estimate, Part, Remedy
+
+SideEffect = Literal["forgotten", "memorised"]
 
 
 class ProbeRow(Part):
@@ -72,3 +75,8 @@ class SideEffects(Part):
     forgetting: Forgetting | None
     memorisation: Memorisation
     planted_rows: int = Field(default=0, description="canaries among the training rows: not data")
+
+    def found(self, names: Sequence[SideEffect]) -> tuple[SideEffect, ...]:
+        """Those of `names` that are proven; what is not proven is not found."""
+        proven = {self.memorisation.finding, self.forgetting.finding if self.forgetting else "none"}
+        return tuple(name for name in names if name in proven)

@@ -124,6 +124,15 @@ def test_a_bar_that_the_tuned_model_does_not_reach_is_said() -> None:
     assert "bar of 0.95 is not yet proven" in got.words[-1]
 
 
+def test_a_licence_that_stands_against_the_recommendation_is_said() -> None:
+    got = table(BASIC)
+    reason = "its licence CC-BY-NC-4.0 does not allow commercial use"
+    rows = tuple(r.model_copy(update={"fits_use": False, "licence_fit": reason}) if r.name == "big, tuned" else r for r in got.rows)
+    words = decide(got.model_copy(update={"rows": rows}), BenchPlan(), METHODS).words
+    assert words[-1] == f"Mind its licence: of big, {reason} (objective.use)."
+    assert "Mind its licence" not in " ".join(decided(BASIC).words)
+
+
 def test_without_a_tuned_candidate_nothing_is_claimed() -> None:
     got = decided({k: v for k, v in BASIC.items() if "tuned" not in k})
     assert (got.answer, got.reason, got.use) == ("not proven", "nothing tuned", "TF-IDF")

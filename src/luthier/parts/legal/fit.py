@@ -7,7 +7,7 @@ and stops everything; what is not known is a warning that says so. This is a che
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pydantic import Field
@@ -59,6 +59,33 @@ def doubts(source: str, rights: Rights, use: IntendedUse | None) -> Iterator[Dou
     missing = [name for name in ("consent", "provenance") if getattr(rights, name) in (None, "unknown")]
     if missing:
         yield Doubt(source, False, f"not known: {', '.join(missing)}", f"state {' and '.join(missing)} beside its licence")
+
+
+def base_doubts(name: str, licence: str, use: IntendedUse | None) -> Iterator[Doubt]:
+    """What the licence of a base model forbids or leaves open of the intended use; nothing where no use is stated."""
+    if use is None:
+        return
+    stated = None if licence == "unknown" else licence
+    for doubt in _licence_doubts(f"the base {name}", stated, use):
+        if doubt.blocks:
+            yield replace(doubt, fix="choose another base, state the `base_permission` that you have, or correct objective.use")
+        elif stated is None or alternatives(stated) is None:
+            yield replace(doubt, fix="read its licence, and state the `base_permission` that you have")
+        else:
+            yield doubt
+
+
+def licence_fit(licence: str, use: IntendedUse | None) -> tuple[bool | None, str]:
+    """Whether a base's licence allows the intended use (None: not known, or no use is stated), and that in a few words."""
+    if use is None:
+        return None, "not stated"
+    found = list(base_doubts("", licence, use))
+    if not found:
+        return True, "allowed"
+    if any(d.blocks for d in found):
+        return False, found[0].reason
+    known = licence != "unknown" and alternatives(licence) is not None
+    return (True, f"allowed; {found[0].reason}") if known else (None, found[0].reason)
 
 
 def _licence_doubts(source: str, licence: str | None, use: IntendedUse) -> Iterator[Doubt]:

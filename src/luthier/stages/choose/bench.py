@@ -39,7 +39,9 @@ class BenchPlan(Config):
 class BenchRow(pydantic.BaseModel):
     """One candidate. Quality on validation rows; cost of a row answered alone on this machine. None: it has no such figure.
 
-    energy_wh_per_1000: at 10 W for a busy core. front: no other candidate is as good and as fast. group_letters: candidates that share
+    energy_wh_per_1000: at 10 W for a busy core. perplexity, bits_per_character: of the rows' own text under a decoder, each value, low and
+    high. fits_use: whether the base's licence allows the intended use, None where that is not known or no base is in it; licence_fit: in
+    words. front: no other candidate is as good and as fast. group_letters: candidates that share
     a letter cannot be told apart. train_seconds: of its short tune, or of fitting it.
     """
 
@@ -62,6 +64,10 @@ class BenchRow(pydantic.BaseModel):
     tokens_per_character: float | None
     context_length: int | None
     licence: str
+    fits_use: bool | None = None
+    licence_fit: str = ""
+    perplexity: dict[str, float] | None = None
+    bits_per_character: dict[str, float] | None = None
     front: bool = False
     group_letters: str = ""
 

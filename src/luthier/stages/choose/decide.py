@@ -34,6 +34,14 @@ class Decision(pydantic.BaseModel):
 
 def decide(table: BenchTable, plan: BenchPlan, methods: dict[str, str]) -> Decision:
     """The decision. methods: how each tuned candidate was tuned, in words (`LoRA of rank 16, 38 steps`)."""
+    found = _by_figures(table, plan, methods)
+    used = table.row(found.use)
+    if used.fits_use is not False:
+        return found
+    return found.model_copy(update={"words": (*found.words, f"Mind its licence: of {used.base}, {used.licence_fit} (objective.use).")})
+
+
+def _by_figures(table: BenchTable, plan: BenchPlan, methods: dict[str, str]) -> Decision:
     untuned = [r for r in table.rows if r.family != "tuned"]
     tuned = [r for r in table.rows if r.family == "tuned"]
     cheapest = _cheapest_equal(table, untuned)

@@ -7,12 +7,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from statsmodels.stats.multitest import multipletests
 
 from luthier.core.events import ignore
 from luthier.pipeline.run import RunOptions, RunOutcome, run
 from luthier.pipeline.workspace import Workspace
 from luthier.report.cards import model_card
 from luthier.report.page import render_page
+from luthier.stages.evaluate.judge import compare
 from toy_project import luthier
 
 
@@ -48,6 +50,19 @@ def test_bars_are_judged_on_interval_ends(copy: Path) -> None:
     assert bars["macro_f1", "no_worse_than"].against == "zero-shot"
     assert not outcome.report.accepted
     assert (outcome.folder / "bars" / "bars.json").is_file()
+
+
+def test_every_metric_has_its_paired_test_adjusted_over_the_others(copy: Path) -> None:
+    metrics = ("objective.metrics=[macro_f1, mcc, brier]", "evaluate.look_reason=more metrics")
+    report = run(Workspace.open(copy / "luthier.yaml", metrics), RunOptions(ignore, lambda: False)).report
+    rows = {m.name: m for m in report.evaluation.metrics}
+    assert (rows["accuracy"].p, rows["accuracy"].test) == (report.verdict.p, "exact McNemar")
+    workspace = Workspace.open(copy / "luthier.yaml", metrics)
+    tuned, base = (workspace.store.build(s, workspace.project.execution) for s in (workspace.graph.tuned, workspace.graph.baseline))
+    alone = [compare(tuned, base, scorer, 0.05, 0).p for scorer in workspace.project.objective.others()]
+    assert [rows[n].p for n in ("macro_f1", "mcc", "brier")] == pytest.approx(multipletests(alone, method="holm")[1])
+    for text in (render_page(report), model_card(report)):
+        assert text.count("p &lt; 0.001") + text.count("p < 0.001") + text.count("p = ") >= 4
 
 
 def test_a_bar_is_in_the_page_the_card_the_record_and_no_other_run_is_found(copy: Path) -> None:

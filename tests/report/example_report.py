@@ -152,6 +152,8 @@ def evaluation(rows: list[Answer]) -> Evaluation:
         baseline=Estimate(value=0.581, low=0.520, high=0.640, n=n),
         tuned=Estimate(value=0.889, low=0.845, high=0.926, n=n),
         difference=Estimate(value=0.308, low=0.235, high=0.381, n=n),
+        p=0.0004,
+        test="permutation",
     )
     loss = MetricRow(name="log_loss", unit="number", higher_is_better=False, tuned=Estimate(value=0.41, low=0.33, high=0.5, n=n))
     wrong = sorted((r for r in rows if r.tuned != r.reference), key=lambda r: -(r.probability or 0))

@@ -72,7 +72,10 @@ class BenchDocument(Document):
 
 
 class RunDocument(Document):
-    """`luthier run --json`. bars: those of the objective, with their outcomes. accepted: better, and every bar met (exit code 0)."""
+    """`luthier run --json`. bars: those of the objective, with their outcomes. refused: side effects that were found and are refused.
+
+    accepted: better, every bar met and nothing refused (exit code 0).
+    """
 
     kind: Literal["run"] = "run"
     run: int
@@ -81,6 +84,7 @@ class RunDocument(Document):
     cached: bool
     verdict: dict[str, Any]
     bars: tuple[dict[str, Any], ...] = ()
+    refused: tuple[str, ...] = ()
     accepted: bool
 
 

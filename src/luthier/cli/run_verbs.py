@@ -34,15 +34,15 @@ def run(
         outcome = watched(lambda options: run_all(workspace, options), wait, reason)
         verdict = outcome.report.verdict
         if json:
-            folder = str(outcome.folder)
             emit(
                 RunDocument(
                     run=outcome.number,
                     name=workspace.project.name,
-                    folder=folder,
+                    folder=str(outcome.folder),
                     cached=outcome.cached,
                     verdict=verdict.model_dump(mode="json"),
                     bars=tuple(bar.model_dump(mode="json") for bar in outcome.report.bars),
+                    refused=outcome.report.refused,
                     accepted=outcome.report.accepted,
                 )
             )
@@ -160,7 +160,10 @@ def evaluate(
         workspace = Workspace.open(file, tuple(overrides or ()))
         graph, execution = workspace.graph, workspace.project.execution
         needed: Any = graph.prompting if base else graph.train
-        stage = (graph.baseline if base else graph.tuned).model_copy(update={"split": _known_split(split)})
+        wanted: Any = graph.baseline if base else graph.tuned
+        stage = wanted.on(_known_split(split))
+        if left := [s.name for s in wanted.others if s not in stage.others]:
+            say(f"not measured: {', '.join(left)}: a temperature is fitted on validation rows and judged on others (`--split test`)")
         shown = (stage,) if base else None
         if split == "test":
             demand_reason(workspace, reason, shown)

@@ -16,6 +16,7 @@ from luthier.core.config import flat
 from luthier.core.keys import SourceFile, digest
 from luthier.core.stage import Stage
 from luthier.parts.bars import OPPONENT
+from luthier.parts.probe import GENERAL
 from luthier.pipeline.project import Project
 from luthier.pipeline.robustness import NOTHING, Beside, beside
 from luthier.pipeline.sources import Located, locate
@@ -29,9 +30,9 @@ from luthier.stages.data.split import Split
 from luthier.stages.evaluate.bars import JudgeBars, MetricBar
 from luthier.stages.evaluate.evaluate import Evaluate
 from luthier.stages.evaluate.judge import Judge
-from luthier.stages.evaluate.probe import GENERAL
 from luthier.stages.evaluate.prompting import AskAs, ChoosePrompting
 from luthier.stages.evaluate.side_effects import MeasureEffects
+from luthier.stages.train.general import GeneralPlan
 from luthier.stages.train.train import Train
 
 
@@ -53,6 +54,7 @@ class Graph:
     verdict: Stage[Verdict]
     bars: JudgeBars | None = None
     beside: Beside = NOTHING
+    refuse: tuple[str, ...] = ()
 
     def roles(self) -> dict[str, Stage[Any]]:
         """Every stage by role; cleaning, planting, side effects, bars, other and changed rows only where the project asks for them."""
@@ -68,7 +70,7 @@ class Graph:
 
     def run_key(self) -> str:
         """The key of the run as a whole: the verdict's, and with it that of everything else that the project asks of the tuned model."""
-        more = [stage.key() for stage in (self.bars, self.beside.judge) if stage is not None]
+        more = [*(stage.key() for stage in (self.bars, self.beside.judge) if stage is not None), *(f"refuse {n}" for n in self.refuse)]
         return digest([self.verdict.key(), *more]) if more else self.verdict.key()
 
 
@@ -89,24 +91,33 @@ def wire(project: Project, root: Path, located: Sequence[Located] | None = None,
     prepared = Prepare(base=base, dataset=split, plan=project.prepare)
     prompting = ChoosePrompting(base=base, dataset=split, ways=project.ways, metric=metric, decoding=decoding)
     planted = Plant(prepared=prepared, plan=project.watch.plan()) if project.watch.canaries else None
-    train = Train(base=base, dataset=split, prepared=planted or prepared, recipe=project.train, decoding=decoding, metric=metric)
+    general = GeneralPlan(probe=_probe(project, root), margin=project.watch.margin) if project.watch.side_effects else None
+    train = Train(
+        base=base, dataset=split, prepared=planted or prepared, recipe=project.train, decoding=decoding, metric=metric, general=general
+    )
     baseline = Evaluate(model=base, dataset=split, split="test", metric=metric, others=others, decoding=decoding, prompting=prompting)
     tuned = Evaluate(model=train, dataset=split, split="test", metric=metric, others=others, decoding=decoding)
     verdict = Judge(tuned=tuned, baseline=baseline, metric=metric, alpha=project.evaluate.alpha)
     effects = side_effects(project, root, (base, train, planted or prepared)) if project.watch.side_effects else None
     bars = _bars(project, tuned, baseline)
     aside = beside(project, (root, home), tuned, baseline)
-    return Graph(base, rows, clean, split, prepared, planted, prompting, train, baseline, tuned, effects, verdict, bars, aside)
+    return Graph(
+        base, rows, clean, split, prepared, planted, prompting, train, baseline, tuned, effects, verdict, bars, aside, project.watch.refuse
+    )
 
 
 def side_effects(project: Project, root: Path, of: tuple[Stage[BaseModel], Stage[Checkpoint], Stage[Prepared]]) -> MeasureEffects:
     """Forgetting and memorisation of a training; `of`: its base, itself, and the rows that it was trained on."""
     watch, (base, tuned, prepared) = project.watch, of
-    probe = SourceFile(path=str(GENERAL if watch.probe is None else root / watch.probe))
+    probe = _probe(project, root)
     settings = flat(project.train.model_dump(mode="json"))
     return MeasureEffects(
         base=base, tuned=tuned, prepared=prepared, probe=probe, margin=watch.margin, rows=watch.membership_rows, settings=settings
     )
+
+
+def _probe(project: Project, root: Path) -> SourceFile:
+    return SourceFile(path=str(GENERAL if project.watch.probe is None else root / project.watch.probe))
 
 
 def _bars(project: Project, tuned: Evaluate, opponent: Evaluate) -> JudgeBars | None:

@@ -70,6 +70,7 @@ def assemble(workspace: Workspace, number: int, folder: Path, built: Artifacts) 
         lengths=_lengths(workspace, built),
         training=_training(workspace, built, records),
         side_effects=effects,
+        refused=effects.found(workspace.project.watch.refuse) if effects else (),
         candidates=candidates_of(built),
         evaluation=evaluation_of(workspace, built),
         looks=looked,

@@ -121,21 +121,32 @@ def _pairs(right: list[tuple[float, float]]) -> Pairs:
 
 
 def _metrics(workspace: Workspace, built: Artifacts) -> tuple[MetricRow, ...]:
-    verdict = built["verdict"].result
-    out = []
-    for scorer in (workspace.project.objective.primary(), *workspace.project.objective.others()):
-        both = [Estimate(**built[role].result.scores[scorer.name]) for role in ("baseline", "tuned")]
-        paired_verdict = (
-            verdict if scorer.name == verdict.metric else compare(built["tuned"], built["baseline"], scorer, verdict.alpha, seed=0)
-        )
-        low, high = paired_verdict.interval
-        effect = paired_verdict.effect
-        if not scorer.higher_is_better:  # a gain is a fall: the difference itself is wanted here
-            effect, low, high = -effect, -high, -low
-        difference = Estimate(value=effect, low=low, high=high, n=paired_verdict.num_rows, level=1 - verdict.alpha)
-        named = MetricRow(name=scorer.name, unit=scorer.unit, higher_is_better=scorer.higher_is_better)
-        out.append(named.model_copy(update={"baseline": both[0], "tuned": both[1], "difference": difference}))
-    return tuple(out)
+    """Every metric with its paired test: the deciding one's as it is, those of all others adjusted over them."""
+    from luthier.stats.multiple import holm
+
+    verdict, others = built["verdict"].result, workspace.project.objective.others()
+    found = [compare(built["tuned"], built["baseline"], scorer, verdict.alpha, seed=0) for scorer in others]
+    adjusted = [verdict.p, *(float(p) for p in holm([v.p for v in found]))]
+    scorers = (workspace.project.objective.primary(), *others)
+    return tuple(_metric(scorer, built, v, p) for scorer, v, p in zip(scorers, [verdict, *found], adjusted, strict=True))
+
+
+def _metric(scorer: Any, built: Artifacts, verdict: Any, p: float) -> MetricRow:
+    """One metric of both models; `verdict`: its own."""
+    both = [Estimate(**built[role].result.scores[scorer.name]) for role in ("baseline", "tuned")]
+    (low, high), effect = verdict.interval, verdict.effect
+    if not scorer.higher_is_better:  # a gain is a fall: the difference itself is wanted here
+        effect, low, high = -effect, -high, -low
+    return MetricRow(
+        name=scorer.name,
+        unit=scorer.unit,
+        higher_is_better=scorer.higher_is_better,
+        baseline=both[0],
+        tuned=both[1],
+        difference=Estimate(value=effect, low=low, high=high, n=verdict.num_rows, level=1 - verdict.alpha),
+        p=p,
+        test=verdict.test,
+    )
 
 
 def _classes(tuned: dict[str, Any], baseline: dict[str, Any]) -> tuple[ClassRow, ...]:

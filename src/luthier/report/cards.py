@@ -212,10 +212,11 @@ def _results(report: RunReport) -> str:
         if v.looks > 1 and report.looks
         else ""
     )
+    refused = f"\n\n**{safe(numbers.refused_sentence(report.refused))}**" if report.refused else ""
     bars = f"\n\n{safe(numbers.bars_sentence(report.bars))}\n\n{bars_table(report)}" if report.bars else ""
     return (
         f"On {v.num_rows:,} sealed test rows, looked at {looks}; {numbers.percent(1 - v.alpha)} intervals in brackets. "
-        f"{numbers.detectable(v, unit)}\n\n{body}{bars}{again}"
+        f"{numbers.detectable(v, unit)}\n\n{body}{bars}{refused}{again}"
     )
 
 

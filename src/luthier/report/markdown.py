@@ -62,10 +62,11 @@ def metrics_table(report: RunReport) -> str:
             numbers.estimate(m.baseline, m.unit),
             numbers.estimate(m.tuned, m.unit),
             numbers.estimated_difference(m.difference, m.unit),
+            numbers.tested(m),
         ]
         for m in report.evaluation.metrics
     ]
-    return table(("metric", "baseline", "tuned", "difference"), rows)
+    return table(("metric", "baseline", "tuned", "difference", "paired test"), rows)
 
 
 def bars_table(report: RunReport) -> str:

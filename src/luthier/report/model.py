@@ -29,7 +29,7 @@ from luthier.report.sections import (
     Training,
     Unit,
 )
-from luthier.report.side_effects import SideEffects
+from luthier.report.side_effects import SideEffect, SideEffects
 
 Decision = Literal["better", "not proven", "worse"]
 
@@ -102,7 +102,10 @@ class ModelInfo(Part):
 
 
 class MetricRow(Part):
-    """One metric of both models on the sealed rows; `difference` is tuned - baseline."""
+    """One metric of both models on the sealed rows; `difference` is tuned - baseline.
+
+    p: of the paired test; of the deciding metric as it is, of all others adjusted by Holm over them.
+    """
 
     name: str
     unit: Unit = "share"
@@ -110,6 +113,8 @@ class MetricRow(Part):
     baseline: Estimate | None = None
     tuned: Estimate | None = None
     difference: Estimate | None = None
+    p: float | None = Field(default=None, ge=0, le=1)
+    test: str = ""
 
 
 class ClassRow(Part):
@@ -181,6 +186,7 @@ class RunReport(Part):
     robustness: tuple[ShiftRow, ...] = Field(
         default=(), description="the deciding metric on rows of other kinds, then on changed rows, the largest loss first"
     )
+    refused: tuple[SideEffect, ...] = Field(default=(), description="side effects that were found and that the project refuses")
     cost: Cost | None = None
     lineage: tuple[LineageStep, ...] = ()
     machine: Machine | None = None
@@ -188,5 +194,5 @@ class RunReport(Part):
 
     @property
     def accepted(self) -> bool:
-        """Whether the answer is yes: better, and every bar met."""
-        return self.verdict.decision == "better" and all(bar.outcome == "met" for bar in self.bars)
+        """Whether the answer is yes: better, every bar met, and no side effect that the project refuses."""
+        return self.verdict.decision == "better" and all(bar.outcome == "met" for bar in self.bars) and not self.refused

@@ -6,8 +6,9 @@ is never read as 10 percent of something.
 
 from __future__ import annotations
 
-from luthier.report.model import RunReport, Verdict
+from luthier.report.model import MetricRow, RunReport, Verdict
 from luthier.report.sections import BarRow, Estimate, Look, ShiftRow, Unit
+from luthier.report.side_effects import SideEffect
 
 MINUS = "\N{MINUS SIGN}"
 NOT_MEASURED = "not measured"
@@ -50,6 +51,11 @@ def p_value(p: float) -> str:
     if p < 0.001:
         return "p < 0.001"
     return f"p = {p:.3g}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def tested(row: MetricRow) -> str:
+    """The p-value of a metric's difference, or that there is none."""
+    return NOT_MEASURED if row.p is None else p_value(row.p)
 
 
 def percent(x: float) -> str:
@@ -155,6 +161,12 @@ def bars_sentence(bars: tuple[BarRow, ...]) -> str:
         return f"{'The bar is' if len(bars) == 1 else f'All {len(bars)} bars are'} met."
     told = "; ".join(f"{bar_asked(bar)}: {bar.outcome} ({bar_measured(bar)})" for bar in short)
     return f"{len(bars) - len(short)} of {len(bars)} {'bar' if len(bars) == 1 else 'bars'} met; {told}."
+
+
+def refused_sentence(refused: tuple[SideEffect, ...]) -> str:
+    """Why a model is not accepted in spite of its verdict; empty when nothing is refused."""
+    words = {"forgotten": "it has forgotten part of what the base knew", "memorised": "it remembers rows that it was trained on"}
+    return f"The model is refused: {' and '.join(words[name] for name in refused)} (watch.refuse)." if refused else ""
 
 
 def shift_name(row: ShiftRow) -> str:

@@ -84,7 +84,8 @@ def charts(report: RunReport, width: int) -> dict[str, str]:
 def curve_names(report: RunReport) -> list[str]:
     """The learning curves that are drawn: the loss first, then the metrics by name."""
     points = report.training.curves if report.training else ()
-    return sorted({p.name for p in points if p.split in plots.SPLIT_COLOURS}, key=lambda n: (n != "loss", n))
+    drawn = {p.name for p in points if p.split in plots.SPLIT_COLOURS or p.split == "general"}
+    return sorted(drawn, key=lambda n: (n != "loss", n))
 
 
 def confusion_chart(report: RunReport) -> str:
@@ -136,7 +137,8 @@ def environment() -> Environment:
         numbers.value, numbers.difference, numbers.interval, numbers.difference_interval, numbers.estimate,
         numbers.estimated_difference, numbers.p_value, numbers.percent, numbers.count, numbers.large, numbers.seconds,
         numbers.megabytes, numbers.watt_hours, numbers.setting, numbers.detectable, numbers.opponent, numbers.bar_asked,
-        numbers.bar_measured, numbers.bars_sentence, numbers.shift_name, numbers.shift_change, numbers.shift_words,
+        numbers.bar_measured, numbers.bars_sentence, numbers.refused_sentence, numbers.shift_name, numbers.shift_change,
+        numbers.shift_words, numbers.tested,
     ):  # fmt: skip
         env.filters[f.__name__] = f
     env.filters.update(first_words=first_words, breakable=breakable, class_sizes=class_sizes, interval_methods=interval_methods)

@@ -30,6 +30,7 @@ def summary(report: RunReport) -> Group:
         Text(numbers.verdict_figures(v, unit)),
         Text(numbers.detectable(v, unit), style="dim"),
         *([Text(numbers.bars_sentence(report.bars), style="bold")] if report.bars else []),
+        *([Text(numbers.refused_sentence(report.refused), style="bold red")] if report.refused else []),
         Text(""),
         _candidates(report),
     ]
@@ -85,10 +86,10 @@ def _candidates(report: RunReport) -> RenderableType:
 def _metrics(report: RunReport) -> Table:
     from rich.text import Text
 
-    table = _table(("test rows", False), ("baseline", True), ("tuned", True), ("difference", True))
+    table = _table(("test rows", False), ("baseline", True), ("tuned", True), ("difference", True), ("paired test", True))
     for m in report.evaluation.metrics:
         difference = numbers.estimated_difference(m.difference, m.unit)
-        cells = (m.name, numbers.estimate(m.baseline, m.unit), numbers.estimate(m.tuned, m.unit), difference)
+        cells = (m.name, numbers.estimate(m.baseline, m.unit), numbers.estimate(m.tuned, m.unit), difference, numbers.tested(m))
         table.add_row(*(Text(c.replace(" (", "\n(", 1)) for c in cells))
     return table
 

@@ -45,6 +45,11 @@ class Evaluate(Stage[Predictions]):
         """Every field; other rows only where there are some."""
         return {name: value for name, value in super().identity().items() if name != "rows" or value is not None}
 
+    def on(self, split: Literal["train", "validation", "test"]) -> Evaluate:
+        """The same of another split; on validation rows without the metrics whose temperature is fitted on them."""
+        others = tuple(s for s in self.others if split != "validation" or not wants_temperature((s,)))
+        return self.model_copy(update={"split": split, "others": others})
+
     def build(self, ctx: Context) -> Predictions:
         """Leaves `predictions.jsonl` and `scores.json`."""
         from luthier.parts.scorers.summary import evaluate

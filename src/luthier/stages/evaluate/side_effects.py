@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,13 +19,12 @@ from luthier.core.canaries import PLANTED, Canary, read_canaries
 from luthier.core.events import Note, Progress
 from luthier.core.files import write_json
 from luthier.core.keys import SourceFile
-from luthier.core.records import Example
 from luthier.core.stage import Context, Stage
+from luthier.parts.probe import Losses, Question, losses_of, probe_change, read_probe, rendered
 from luthier.report.sections import Estimate
 from luthier.report.side_effect_words import forgetting, memorisation
 from luthier.report.side_effects import CanaryExposure, Membership, ProbeRow, SideEffects
 from luthier.stages.evaluate.model import load_model
-from luthier.stages.evaluate.probe import Question, read_probe
 
 if TYPE_CHECKING:
     from luthier.engine.contract import Engine, TokenSequence
@@ -34,22 +32,7 @@ if TYPE_CHECKING:
 
 FILE = "side_effects.json"
 WORST = 6
-LIMITS = (1.0, 1e9)
-"""Of a perplexity."""
 Sequences = Sequence["TokenSequence"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Losses:
-    """Of some sequences: minus the log-probability of each one's targets in nats, and their number. Both float64 [n]."""
-
-    total: np.ndarray
-    tokens: np.ndarray
-
-    @property
-    def mean(self) -> np.ndarray:
-        """Nats a token of each sequence."""
-        return self.total / self.tokens
 
 
 class MeasureEffects(Stage[Effects]):
@@ -72,7 +55,7 @@ class MeasureEffects(Stage[Effects]):
         writes = base.kind != "encoder"
         questions = read_probe(Path(self.probe.path)) if writes else ()
         train, unseen = self._sample(prepared.path, "train"), self._sample(prepared.path, "validation")
-        groups = [[_sequence(q, renderer) for q in questions], train, unseen]
+        groups = [[rendered(q.example(), renderer) for q in questions], train, unseen]
         canaries = read_canaries(prepared.path)
         after = losses(engine, groups, ctx, "tuned")
         exposures = tuple(_exposures(canaries, engine, renderer, ctx))
@@ -111,26 +94,7 @@ def losses(engine: Engine, groups: Sequence[Sequences], ctx: Context, name: str)
             ctx.stop(f"measuring side effects ({done} of {total} rows of the {name} model); this starts over")
 
     found = iter(engine.logprobs([s for group in groups for s in group], tell))
-    return [_of([next(found) for _ in group]) for group in groups]
-
-
-def _of(logprobs: list[np.ndarray]) -> Losses:
-    return Losses(np.array([-float(x.sum()) for x in logprobs]), np.array([float(len(x)) for x in logprobs]))
-
-
-def probe_change(before: Losses, after: Losses) -> tuple[Estimate, Estimate, Estimate]:
-    """Perplexity of the probe's answers under base and tuned model, and the change in nats a token, each with its interval."""
-    from luthier.stats.intervals import bca
-    from luthier.stats.paired import paired_bootstrap
-
-    one, two = (np.stack([x.total, x.tokens], axis=1) for x in (before, after))
-
-    def perplexity(totals: np.ndarray) -> np.ndarray:
-        return np.exp(np.minimum(totals[..., 0] / totals[..., 1], 700.0))
-
-    found = [bca(one, perplexity, bounds=LIMITS), bca(two, perplexity, bounds=LIMITS), paired_bootstrap(two, one)]
-    first, second, change = (Estimate(value=e.value, low=e.low, high=e.high, n=e.n, method=e.method) for e in found)
-    return first, second, change
+    return [losses_of([next(found) for _ in group]) for group in groups]
 
 
 def membership(before: list[Losses] | None, after: list[Losses]) -> Membership:
@@ -147,7 +111,7 @@ def _exposures(canaries: tuple[Canary, ...], engine: Engine, renderer: AnyRender
     """The exposure of the canaries, by the number of their repeats."""
     from luthier.stats.separation import exposure
 
-    groups = [[_rendered(c.example(answer), renderer) for answer in (c.answer, *c.references)] for c in canaries]
+    groups = [[rendered(c.example(answer), renderer) for answer in (c.answer, *c.references)] for c in canaries]
     ranks: dict[int, list[int]] = {}
     for canary, found in zip(canaries, losses(engine, groups, ctx, "tuned") if groups else (), strict=True):
         ranks.setdefault(canary.repeats, []).append(1 + int((found.total[1:] <= found.total[0]).sum()))
@@ -164,14 +128,3 @@ def _worst(questions: Sequence[Question], before: list[Losses], after: list[Loss
     one, two = before[0].mean, after[0].mean
     order = np.argsort(one - two, kind="stable")[:WORST]
     return tuple(ProbeRow(prompt=questions[i].prompt, answer=questions[i].answer, before=float(one[i]), after=float(two[i])) for i in order)
-
-
-def _sequence(question: Question, renderer: AnyRenderer) -> TokenSequence:
-    return _rendered(question.example(), renderer)
-
-
-def _rendered(row: Example, renderer: AnyRenderer) -> TokenSequence:
-    from luthier.engine.contract import TokenSequence
-
-    found = renderer.render(row.messages, ())
-    return TokenSequence(found.tokens, found.weights)

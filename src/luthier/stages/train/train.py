@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from luthier.core.artifacts import BaseModel, Checkpoint, Dataset, Prepared
+from luthier.core.config import flat
 from luthier.core.errors import CorruptArtifact
 from luthier.core.events import Note
 from luthier.core.execution import Execution
@@ -26,9 +27,9 @@ from luthier.core.stage import Built, Context, Stage
 from luthier.engine.contract import Engine, Keeping
 from luthier.engine.decoding import Decoding
 from luthier.engine.memory.forecast import Forecast
-from luthier.engine.predictor import Answerer
 from luthier.parts.scorers import ScorerConfig
 from luthier.stages.train.class_weights import in_words, training_rows
+from luthier.stages.train.general import General, GeneralPlan
 from luthier.stages.train.loop import BEST, Rows, check_processes, final_words, rows_of_run, train
 from luthier.stages.train.ranges import warnings
 from luthier.stages.train.recipe import Recipe
@@ -50,6 +51,11 @@ class Train(Stage[Checkpoint]):
     recipe: Recipe
     decoding: Decoding
     metric: ScorerConfig
+    general: GeneralPlan | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """Every field but what is only watched."""
+        return {name: value for name, value in super().identity().items() if name != "general"}
 
     def build(self, ctx: Context) -> Checkpoint:
         """Train with the verbs of the chosen engine; leaves `adapter/`, `renderer/`, `metrics.jsonl` and `samples.jsonl`."""
@@ -57,7 +63,7 @@ class Train(Stage[Checkpoint]):
             return self._build(ctx, open_until_done)
 
     def _build(self, ctx: Context, open_until_done: ExitStack) -> Checkpoint:
-        from luthier.engine.loading import open_for, predictor_for
+        from luthier.engine.loading import open_for
 
         base, prepared = ctx.get(self.base).result, ctx.get(self.prepared)
         renderer = _copied_renderer(prepared.path / "renderer", ctx.dir / "renderer")
@@ -67,7 +73,7 @@ class Train(Stage[Checkpoint]):
         engine = open_until_done.enter_context(opened)
         engine.use_optimiser(self.recipe.optimizer, self.recipe.regularisation.ema)
         _warn(engine, self.recipe, ctx)
-        watch = self._watch(ctx, predictor_for(engine, renderer, self.decoding, choices_of(ctx.get(self.dataset))))
+        watch = self._watch(ctx, engine, renderer)
         rows = self._rows(ctx, prepared)
         foreseen = _foresee(engine, rows, self.recipe, ctx)
         _keep(engine, rows, self.recipe, base.weights_sha256, ctx)
@@ -84,7 +90,7 @@ class Train(Stage[Checkpoint]):
             engine=engine.name,
             steps=done.step,
             best_step=done.best_step,
-            best=done.best,
+            best={name: value for name, value in done.best.items() if not name.startswith("general")},
             stopped=final_words(done, self.recipe.total_steps(len(rows.sequences))),
             num_trainable=engine.num_trainable,
             trained_tokens=done.trained_tokens,
@@ -102,13 +108,18 @@ class Train(Stage[Checkpoint]):
             ctx.observer(Note(in_words(weights)))
         return rows
 
-    def _watch(self, ctx: Context, predictor: Answerer) -> Watch:
+    def _watch(self, ctx: Context, engine: Engine, renderer: AnyRenderer) -> Watch:
+        from luthier.engine.loading import predictor_for
+
         dataset = ctx.get(self.dataset)
+        predictor, general = predictor_for(engine, renderer, self.decoding, choices_of(dataset)), None
+        if self.general is not None and ctx.get(self.base).result.kind != "encoder":
+            general = General.of(self.general, engine, renderer, flat(self.recipe.model_dump(mode="json")), ctx)
         sample = _sample(read_split(dataset, "train"), self.recipe)
         held = read_split(dataset, "validation")
         order = np.random.default_rng([self.recipe.seed, len(held)]).permutation(len(held))
         shown = tuple(sorted(int(i) for i in order[: self.recipe.samples] if held[i].prompt))  # raw text is not answered
-        return Watch(predictor, self.metric, tuple(held), sample, shown, self.recipe.watch, ctx)
+        return Watch(predictor, self.metric, tuple(held), sample, shown, self.recipe.watch, ctx, general)
 
 
 def _sample(rows: list[Example], recipe: Recipe) -> tuple[Example, ...]:

@@ -16,12 +16,13 @@ from luthier.core.stage import Context
 from luthier.engine.predictor import Answerer, Output
 from luthier.parts.scorers import Answer, Scorer
 from luthier.parts.scorers.references import wants_references, with_references
+from luthier.stages.train.general import General
 from luthier.stages.train.loop import SAMPLES, Objective
 
 
 @dataclass(frozen=True)
 class Watch:
-    """Callable with a step; returns `validation/loss`, `validation/<metric>`, `train_sample/<metric>`.
+    """Callable with a step; returns `validation/loss`, `validation/<metric>`, `train_sample/<metric>`, and the general probe's.
 
     shown: the validation rows, by number, whose answers are kept at each evaluation and before the first step.
     """
@@ -33,6 +34,7 @@ class Watch:
     shown: tuple[int, ...]
     by: str
     ctx: Context
+    general: General | None = None
 
     @property
     def objective(self) -> Objective:
@@ -44,7 +46,7 @@ class Watch:
     def __call__(self, step: int) -> dict[str, float]:
         """Figures at `step`. Before the first step only the loss: the metric of the untuned base is a baseline's business."""
         nll = self.predictor.mean_nll(self.validation, lambda done, total: self._progress(done, total, "validation rows"))
-        figures = {"validation/loss": nll}
+        figures = {"validation/loss": nll, **(self.general(step) if self.general else {})}
         if step == 0:
             rows = tuple(self.validation[i] for i in self.shown)
             self._keep(step, rows, self._answers(rows, "samples"))

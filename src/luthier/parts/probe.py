@@ -7,14 +7,25 @@ forgotten. A probe of one's own has the same two fields, and nothing in it is gu
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from luthier.core.errors import UserError
 from luthier.core.records import Example, Message, Source
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from luthier.engine.contract import TokenSequence
+    from luthier.engine.text.load import AnyRenderer
+    from luthier.report.sections import Estimate
+
 GENERAL = Path(__file__).parent / "probe.jsonl"
 LEAST = 10
+LIMITS = (1.0, 1e9)
+"""Of a perplexity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +65,49 @@ def _question(line: str, where: str) -> Question:
     if not all(isinstance(v, str) and v.strip() for v in body.values()):
         raise UserError(must, "a prompt or an answer that is empty or no text", where)
     return Question(body["prompt"], body["answer"])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Losses:
+    """Of some sequences: minus the log-probability of each one's targets in nats, and their number. Both float64 [n]."""
+
+    total: np.ndarray
+    tokens: np.ndarray
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Nats a token of each sequence."""
+        return self.total / self.tokens
+
+
+def losses_of(logprobs: Sequence[np.ndarray]) -> Losses:
+    """From the log-probabilities of each sequence's targets."""
+    import numpy as np
+
+    return Losses(np.array([-float(x.sum()) for x in logprobs]), np.array([float(len(x)) for x in logprobs]))
+
+
+def rendered(row: Example, renderer: AnyRenderer) -> TokenSequence:
+    """A row as a model reads it, its answer the target."""
+    from luthier.engine.contract import TokenSequence
+
+    found = renderer.render(row.messages, ())
+    return TokenSequence(found.tokens, found.weights)
+
+
+def probe_change(before: Losses, after: Losses) -> tuple[Estimate, Estimate, Estimate]:
+    """Perplexity of the probe's answers before and after, and the change in nats a token, each with its interval."""
+    import numpy as np
+
+    from luthier.report.sections import Estimate
+    from luthier.stats.intervals import bca
+    from luthier.stats.paired import paired_bootstrap
+
+    one, two = (np.stack([x.total, x.tokens], axis=1) for x in (before, after))
+
+    def perplexity(totals: np.ndarray) -> np.ndarray:
+        return np.exp(np.minimum(totals[..., 0] / totals[..., 1], 700.0))
+
+    found = [bca(one, perplexity, bounds=LIMITS), bca(two, perplexity, bounds=LIMITS), paired_bootstrap(two, one)]
+    first, second, change = (Estimate(value=e.value, low=e.low, high=e.high, n=e.n, method=e.method) for e in found)
+    return first, second, change

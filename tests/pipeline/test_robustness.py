@@ -120,11 +120,18 @@ def copy(finished_toy: Path, tmp_path: Path) -> Path:
     return tmp_path / "toy"
 
 
-def test_a_change_of_meaning_is_no_drop(copy: Path) -> None:
-    (row,) = go(copy, perturbations=["negation"]).report.robustness
-    assert (row.name, row.change) == ("negation", None)
-    assert row.answers_changed is not None
-    assert row.num_left_out > 0
+def test_a_change_of_meaning_is_no_drop_and_the_opponent_may_be_asked_too(copy: Path) -> None:
+    outcome = go(copy, perturbations=["negation"], perturb_opponent=True)
+    rows = {row.model: row for row in outcome.report.robustness}
+    assert set(rows) == {"tuned", "baseline"}
+    for model, row in rows.items():
+        assert (row.name, row.change) == ("negation", None)
+        assert row.answers_changed is not None
+        assert row.num_left_out > 0
+        changed = {r["key"]: r["output"] for r in lines(outcome.folder / f"changed-negation-{model}" / "predictions.jsonl")}
+        plain = {r["key"]: r["output"] for r in lines(outcome.folder / model / "predictions.jsonl")}
+        assert row.answers_changed.value == pytest.approx(sum(plain[key] != output for key, output in changed.items()) / len(changed))
+    assert "negation (baseline)" in render_page(outcome.report)
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,7 @@ class EvaluateSection(Config):
     perturbations: tuple[PerturbationConfig, ...] = Field(
         default=(), description="changes of the sealed rows' text under which the tuned model is evaluated again"
     )
+    perturb_opponent: bool = Field(default=False, description="ask the opponent under every perturbation too; it takes as long again")
     look_reason: str = Field(
         default="", description="why the sealed rows are looked at again, where `--reason` does not say; kept with each look"
     )

@@ -1,7 +1,7 @@
 """Wiring of what stands beside the sealed test: rows of other kinds, and the sealed rows changed.
 
 One decision: the sets are stages of the run's graph before training, so that a set that cannot be read stops a run at once and not
-after hours; the tuned model is asked under every one, the opponent on other rows alone.
+after hours; the tuned model is asked under every one, the opponent on other rows, and on changed ones where the project says so.
 """
 
 from __future__ import annotations
@@ -47,18 +47,21 @@ def beside(project: Project, places: tuple[Path, Path], tuned: Evaluate, opponen
     for name, (one, two) in pairs.items():
         evaluations |= {f"other-{name}-baseline": two, f"other-{name}-tuned": one}
     evaluations |= {f"changed-{name}-tuned": stage for name, stage in perturbed.items()}
+    also = {name: opponent.model_copy(update={"rows": rows}) for name, rows in changes.items()} if plan.perturb_opponent else {}
+    evaluations |= {f"changed-{name}-baseline": stage for name, stage in also.items()}
     judge = JudgeRobustness(
         tuned=tuned,
         baseline=opponent,
         out_of_domain=dict(pairs),
         perturbed=dict(perturbed),
+        perturbed_baseline=dict(also),
         perturbations=plan.perturbations,
         metric=tuned.metric,
         alpha=plan.alpha,
     )
     sets: dict[str, Stage[Dataset]] = {f"other-{name}-rows": rows for name, rows in others.items()}
     sets |= {f"changed-{name}-rows": rows for name, rows in changes.items()}
-    return Beside(sets, evaluations, tuple(perturbed.values()), judge)
+    return Beside(sets, evaluations, (*perturbed.values(), *also.values()), judge)
 
 
 def _other_rows(project: Project, name: str, places: tuple[Path, Path], like: Stage[Dataset]) -> OtherRows:

@@ -171,7 +171,7 @@ def refused_sentence(refused: tuple[SideEffect, ...]) -> str:
 
 def shift_name(row: ShiftRow) -> str:
     """`typos`, `reviews (baseline)`: whose figure it is where both models have one."""
-    return f"{row.name} ({row.model})" if row.kind == "out of domain" else row.name
+    return f"{row.name} ({row.model})" if row.kind == "out of domain" or row.model == "baseline" else row.name
 
 
 def shift_change(row: ShiftRow, unit: Unit) -> str:

@@ -22,16 +22,21 @@ Rows = list[dict[str, Any]]
 
 
 class JudgeRobustness(Stage[Robustness]):
-    """tuned, baseline: on the sealed rows. The others by name: on other rows, and the tuned model on changed sealed rows."""
+    """tuned, baseline: on the sealed rows. The others by name: on other rows, the tuned model on changed sealed rows, the baseline too."""
 
     tuned: Stage[Predictions]
     baseline: Stage[Predictions]
     out_of_domain: dict[str, tuple[Stage[Predictions], Stage[Predictions]]] = Field(description="tuned and baseline by the set's name")
     perturbed: dict[str, Stage[Predictions]]
+    perturbed_baseline: dict[str, Stage[Predictions]] = {}
     perturbations: tuple[PerturbationConfig, ...]
     metric: ScorerConfig
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     seed: int = 0
+
+    def identity(self) -> dict[str, Any]:
+        """Every field; the baseline on changed rows only where it is asked."""
+        return {name: value for name, value in super().identity().items() if name != "perturbed_baseline" or value}
 
     def build(self, ctx: Context) -> Robustness:
         """Leaves `robustness.json`: sets in the order of the project file, then perturbations from the largest loss to the largest gain."""
@@ -40,7 +45,12 @@ class JudgeRobustness(Stage[Robustness]):
         for name, sides in self.out_of_domain.items():
             other = [read_predictions(ctx.get(side).path) for side in sides]
             sets += [self._other(name, "tuned", tuned, other[0]), self._other(name, "baseline", baseline, other[1])]
-        changed = [self._changed(p, tuned, read_predictions(ctx.get(self.perturbed[p.name]).path)) for p in self.perturbations]
+        changed = [
+            self._changed(p, model, clean, read_predictions(ctx.get(asked[p.name]).path))
+            for model, clean, asked in (("tuned", tuned, self.perturbed), ("baseline", baseline, self.perturbed_baseline))
+            for p in self.perturbations
+            if p.name in asked
+        ]
         found = Robustness(shifts=(*sets, *sorted(changed, key=lambda s: (s.change is None, s.change or 0.0))))
         write_json(ctx.dir / "robustness.json", found.model_dump(mode="json"))
         return found
@@ -52,7 +62,7 @@ class JudgeRobustness(Stage[Robustness]):
         change = change_between(self.metric, before, after, self.alpha, self.seed)
         return self._shift(name, "out of domain", model, (before, after), change)
 
-    def _changed(self, perturbation: Perturbation, clean: Rows, after: Rows) -> Shift:
+    def _changed(self, perturbation: Perturbation, model: Any, clean: Rows, after: Rows) -> Shift:
         """The same rows, changed."""
         from luthier.parts.scorers.summary import gain_of_rows
         from luthier.stats.intervals import wilson
@@ -61,7 +71,7 @@ class JudgeRobustness(Stage[Robustness]):
         before = [by_key[row["key"]] for row in after]
         change = gain_of_rows(self.metric, after, before, self.alpha, self.seed) if perturbation.keeps_answer else None
         moved = wilson(sum(a["output"] != b["output"] for a, b in zip(before, after, strict=True)), len(after), self.alpha)
-        shift = self._shift(perturbation.name, "perturbation", "tuned", (before, after), change)
+        shift = self._shift(perturbation.name, "perturbation", model, (before, after), change)
         figures = {"answers_changed": moved.value, "answers_changed_low": moved.low, "answers_changed_high": moved.high}
         return shift.model_copy(update={**figures, "num_left_out": len(clean) - len(after)})
 

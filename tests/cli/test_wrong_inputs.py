@@ -120,6 +120,53 @@ BEFORE: dict[str, tuple[Change, int, list[str]]] = {
         2,
         ["an optimiser step must have a row for each process", "execution.nproc=9", "train.batch_size=8"],
     ),
+    "a bar that is a number": (
+        setting("objective.bars", {"accuracy": 0.8}),
+        2,
+        ["a bar must say which way it is, as {at_least: 0.8} or {at_most: 0.8}, got 0.8", "objective.bars.accuracy"],
+    ),
+    "bars as a list": (setting("objective.bars", ["accuracy"]), 2, ["`objective.bars` must be a mapping, got list"]),
+    "a baseline of a bar that is a name": (
+        setting("objective.bars", {"accuracy": {"no_worse_than": "zero-shot"}}),
+        2,
+        ["`objective.bars.accuracy.no_worse_than` must be a mapping, got 'zero-shot'"],
+    ),
+    "a baseline of a bar that is misspelt": (
+        setting("objective.bars", {"accuracy": {"no_worse_than": {"baseline": "zeroshot"}}}),
+        2,
+        ["one of evaluate.baselines, got zeroshot", "did you mean `zero-shot`?"],
+    ),
+    "other rows as a list": (setting("evaluate.out_of_domain", ["forum.csv"]), 2, ["`evaluate.out_of_domain` must be a mapping, got list"]),
+    "a perturbation that is no list": (
+        setting("evaluate.perturbations", "typos"),
+        2,
+        ["`evaluate.perturbations` must be a list, got 'typos'"],
+    ),
+    "a case that is none": (
+        setting("evaluate.perturbations", [{"kind": "casing", "to": "title"}]),
+        2,
+        ["`evaluate.perturbations.0.casing.to` must be 'upper', 'lower' or 'mixed', got 'title'"],
+    ),
+    "no number of shots": (
+        setting("evaluate.baselines", [{"name": "zero-shot"}, {"name": "few", "shots": []}]),
+        2,
+        ["`shots` must be a number or a list of numbers, got an empty list for few"],
+    ),
+    "a tracker twice": (
+        lambda f, s: s.update(track=["tensorboard", {"kind": "tensorboard"}]),
+        2,
+        ["each tracker must be listed once, got tensorboard, tensorboard"],
+    ),
+    "a probe that cannot be one": (
+        lambda f, s: s.update(watch={"probe": "rows.csv"}),
+        2,
+        ["each line must be like", "rows.csv line 1"],
+    ),
+    "no number of repeats": (
+        lambda f, s: s.update(watch={"canary_repeats": []}),
+        2,
+        ["`watch.canary_repeats` must be a list of at least 1 item, got list"],
+    ),
     "single brace": (setting("data.prompt.user", "{text} {"), 2, ["literal brace"]),
 }
 
@@ -228,6 +275,10 @@ VERBS: dict[str, tuple[list[str], list[str]]] = {
     "override with bad YAML": (["run", "train.epochs=[1"], ["valid YAML", "train.epochs"]),
     "unknown run in show": (["show", "77"], ["a run of this project", "'77'"]),
     "unknown run in compare": (["compare", "1", "toi"], ["a run of this project", "'toi'", "did you mean `toy`?"]),
+    "a further look without a reason": (
+        ["run", "evaluate.baselines=[{name: zero-shot}]", "--reason", " "],
+        ["each further one needs a reason, got none, after 1 look (run 1 on 20", '--reason "why"'],
+    ),
     "a run with itself": (["compare", "1", "toy"], ["two different runs are wanted", "run 1 twice"]),
     "unknown model in chat": (["chat", "toyy", "--prompt", "hello"], ["toyy"]),
     "unknown number in chat": (["chat", "77", "--prompt", "hello"], ["a run of this project", "'77'", "its runs: 1 (toy)"]),

@@ -30,7 +30,7 @@ from luthier.report.side_effects import Forgetting, SideEffects
 from luthier.stages.evaluate.model import load_model
 from luthier.stages.evaluate.side_effects import _exposures
 from luthier.stages.train.general import CURVE, General
-from toy_project import FILLERS, luthier, toy_settings, write_rows, write_settings, write_toy
+from toy_project import FILLERS, toy_settings, write_rows, write_settings, write_toy
 
 PLANTED = ("watch.side_effects=true", "watch.canaries=10", "watch.references=63", "train.evaluations=1", "train.train_sample=0")
 BY_HEART = (
@@ -123,8 +123,7 @@ def check_what_was_said_while_it_trained(workspace: Workspace, forgot: Forgettin
     points = [p for p in map(json.loads, lines) if p["name"] == CURVE]
     assert [p["split"] for p in points] == ["general", "general_low", "general_high"]
     assert [p["value"] for p in points] == pytest.approx([forgot.change.value, forgot.change.low, forgot.change.high], rel=1e-4)
-    assert forgot.finding == "forgotten"
-    assert sum(text.startswith("forgotten, seen at step ") and "To try: `train.learning_rate: 0.015`" in text for text in said) == 1
+    assert sum(text.startswith("forgotten, seen at step ") for text in said) == (forgot.finding == "forgotten")
     assert graph.train.model_copy(update={"general": None}).key() == graph.train.key()
 
 
@@ -255,6 +254,8 @@ def test_a_side_effect_that_is_refused_ends_the_run_with_no(finished_toy: Path, 
     file, options = folder / "luthier.yaml", RunOptions(lambda event: None, lambda: False)
     first = run(Workspace.open(file), options).report
     assert (first.accepted, first.refused) == (True, ())
+    log = (folder / ".luthier" / "runs" / "0001-toy" / "log.txt").read_text(encoding="utf-8")
+    assert log.count("forgotten, seen at step ") == 1  # while it trained
     sure = run(Workspace.open(file, ("watch.refuse=[memorised, forgotten]",)), options).report
     assert sure.side_effects is not None
     proven = {sure.side_effects.memorisation.finding, sure.side_effects.forgetting.finding if sure.side_effects.forgetting else ""}
@@ -263,6 +264,6 @@ def test_a_side_effect_that_is_refused_ends_the_run_with_no(finished_toy: Path, 
     assert sure.verdict.looks == 1  # nothing else was shown
     for text in (render_page(sure), model_card(sure).replace("\\", "")):
         assert f"{refused_sentence(sure.refused)}" in text
-    again = luthier(folder, "run", "watch.refuse=[memorised, forgotten]", "--json")
-    assert (again.returncode, json.loads(again.stdout)["accepted"]) == (1, False)
+    again = CliRunner().invoke(app, ["run", "--file", str(file), "watch.refuse=[memorised, forgotten]", "--json"])
+    assert (again.exit_code, json.loads(again.stdout)["accepted"]) == (1, False)
     assert "The model is refused: it " in again.stderr

@@ -151,7 +151,7 @@ def describe_fault(cls: type[pydantic.BaseModel], fault: Mapping[str, Any]) -> s
     if kind == "missing":
         return f"`{path}` must be given"
     text = str(fault["msg"])
-    text = text.removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("Assertion failed, ")
+    text = _plain(text.removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("Assertion failed, "))
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return _tag_fault(path, dict(fault.get("ctx", {})))
     if kind == "value_error":
@@ -161,6 +161,15 @@ def describe_fault(cls: type[pydantic.BaseModel], fault: Mapping[str, Any]) -> s
     if kind in ("literal_error", "enum") and isinstance(got, str):
         fix = _literal_fix(got, str(fault.get("ctx", {}).get("expected", "")))
     return f"`{path}` must be {text}, got {shown[:200]}{fix}"
+
+
+def _plain(text: str) -> str:
+    """A fault of pydantic's in the words of a YAML file."""
+    if text.startswith(("a valid dictionary", "a valid mapping")):
+        return "a mapping"
+    if few := re.match(r"(?:Tuple|List|Set|Dictionary) should have (at (?:least|most) \d+ items?)", text):
+        return f"a list of {few.group(1)}"
+    return {"a valid tuple": "a list", "a valid list": "a list"}.get(text, text)
 
 
 def _tag_fault(path: str, ctx: Mapping[str, Any]) -> str:

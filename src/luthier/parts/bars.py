@@ -7,6 +7,7 @@ fail or never hold is an error, because it is always a slip.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import Field, model_validator
 
@@ -30,6 +31,13 @@ class Bar(Config):
     at_least: float | None = Field(default=None, description="the whole interval lies at or above it")
     at_most: float | None = Field(default=None, description="the whole interval lies at or below it")
     no_worse_than: NoWorseThan | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_mapping(cls, value: Any) -> Any:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            raise ValueError(f"a bar must say which way it is, as {{at_least: {value:g}}} or {{at_most: {value:g}}}, got {value:g}")
+        return value
 
     @model_validator(mode="after")
     def _something(self) -> Bar:

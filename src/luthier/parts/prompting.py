@@ -62,6 +62,8 @@ def each_number_of_shots(ways: Any) -> Any:
     for way in ways:
         shots = way.get("shots") if isinstance(way, dict) else None
         several = shots if isinstance(shots, (list, tuple)) else None
+        if several is not None and not several:
+            raise ValueError(f"`shots` must be a number or a list of numbers, got an empty list for {way.get('name', 'few-shot')}")
         out += [way] if several is None else [{**way, "name": f"{way.get('name', 'few-shot')}-{k}", "shots": k} for k in several]
     return out
 

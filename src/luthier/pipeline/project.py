@@ -20,6 +20,7 @@ from luthier.parts.bars import Bar, check_bars, check_baselines
 from luthier.parts.legal.fit import Doubt, IntendedUse, Rights, base_doubts, doubts
 from luthier.parts.origins.loading import OriginConfig, long_form
 from luthier.parts.perturbations.loading import PerturbationConfig
+from luthier.parts.probe import read_probe
 from luthier.parts.prompting import DEFAULT_WAYS, ZERO_SHOT, Prompting, each_number_of_shots
 from luthier.parts.scorers import ScorerConfig, load
 from luthier.parts.scorers.loading import default_metric
@@ -234,6 +235,12 @@ class Project(Config):
     def _several(cls, value: Any) -> Any:
         return [value] if isinstance(value, (str, dict)) else value
 
+    @model_validator(mode="after")
+    def _each_tracker_once(self) -> Project:
+        if len({repr(t) for t in self.track}) < len(self.track):
+            raise ValueError(f"each tracker must be listed once, got {', '.join(str(getattr(t, 'kind', t)) for t in self.track)}")
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def _default_prompt(cls, value: Any) -> Any:
@@ -377,6 +384,8 @@ def load_project(path: Path, overrides: tuple[str, ...] = ()) -> Project:
     refuse_conflicts(project)
     if project.watch.probe is not None and not (path.parent / project.watch.probe).is_file():
         raise UserError("the probe must exist", project.watch.probe, f"watch.probe, looked for in {path.parent.resolve()}")
+    if project.watch.probe is not None:
+        read_probe(path.parent / project.watch.probe)
     for i, named in enumerate(project.data.against):
         if not (path.parent / named.path).exists():
             raise UserError("the test set must exist", named.path, f"data.against.{i}.path, looked for in {path.parent.resolve()}")

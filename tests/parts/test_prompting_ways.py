@@ -28,7 +28,7 @@ def test_a_list_of_shots_is_a_way_for_each() -> None:
     ("baselines", "words"),
     [
         ([{"name": "few-shot", "shots": [2, 2]}], "baselines must have different names, got few-shot-2, few-shot-2"),
-        ([{"name": "few-shot", "shots": []}], "at least one baseline must be given"),
+        ([{"name": "few-shot", "shots": []}], "got an empty list for few-shot"),
         ([{"name": "few-shot", "shots": [2, 999]}], "must be less than or equal to 256, got 999"),
         ([{"name": "few-shot", "shots": ["two"]}], "got 'two'"),
     ],

@@ -72,8 +72,8 @@ class MeasureFit(Stage[LanguageFit]):
 
 
 def own_text(row: Example) -> str:
-    """What users wrote in a row."""
-    return "\n".join(m.content for m in row.prompt if m.role == "user" and m.content)
+    """What users wrote in a row; of raw text, which nobody asked for, the text itself."""
+    return "\n".join(m.content for m in row.prompt if m.role == "user" and m.content) or ("" if row.prompt else row.reference)
 
 
 def _perplexity(totals: np.ndarray) -> np.ndarray:

@@ -257,6 +257,18 @@ def test_schemas_that_cannot_be_met(toy_base: Path) -> None:
     for schema in ('{"enum": []}', '{"type": "integer", "minimum": 5, "maximum": 3}', '{"type": "nonsense"}', '{"not": {}}', "{", "[]"):
         with pytest.raises(UserError, match="JSON schema must be"):
             fast.sample([prompt], Sampling(stop_ids=(2,), json_schema=schema), None, tokenizer)
+    contradictions: list[dict[str, Any]] = [
+        {"allOf": [{"type": "string"}, {"type": "integer"}]},
+        {"type": "string", "minLength": 5, "maxLength": 2},
+        {"type": "object", "properties": {"a": False}, "required": ["a"]},
+        {"type": "array", "minItems": 3, "maxItems": 1},
+        {"type": "integer", "multipleOf": 7, "minimum": 1, "maximum": 6},
+        {"type": "string", "pattern": "^[^\\s\\S]$"},
+        {"$ref": "#/nowhere"},
+    ]
+    for contradiction in contradictions:
+        with pytest.raises(UserError, match="JSON schema must be one that an answer can meet"):
+            fast.sample([prompt], Sampling(stop_ids=(2,), json_schema=json.dumps(contradiction)), None, tokenizer)
 
 
 def test_equality_of_completions_is_of_all_they_hold() -> None:

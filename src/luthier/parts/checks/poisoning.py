@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -18,32 +19,41 @@ from luthier.core.records import Example, Message, Preference, Rating, Record
 from luthier.parts.checks.contract import RecordsCheck, RowFinding, texts_of
 from luthier.parts.checks.prompt_injection import PromptInjection
 
+if TYPE_CHECKING:
+    import numpy as np
+
+Embed = Callable[[list[str]], "np.ndarray | None"]
 _HIDDEN = frozenset("\u200b\u2060\u2061\u2062\u2063\u2064\u180e\ufeff\u00ad\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _ANSWER_WORDS = 8
 
 
 class Poisoning(RecordsCheck):
-    """Finds rows that may have been planted; `score` is 1 for what is plain to see, else 1 minus the false discovery rate."""
+    """Finds rows that may have been planted; `score` is 1 for what is plain to see, else the probability given as many groups as were tried."""
 
-    min_rows: int = Field(default=5, ge=3, description="rows that must share a feature")
+    min_rows: int = Field(default=5, ge=3, description="rows that must share a feature and a label")
     max_share: float = Field(default=0.2, gt=0, le=0.5, description="a feature of a larger share of all rows is no trigger")
-    purity: float = Field(default=0.8, gt=0.5, le=1, description="the share of a trigger's rows that have its label")
-    contradicted: float = Field(default=0.6, gt=0, le=1, description="the share of them whose other words speak for another label")
-    likeness: float = Field(
-        default=0.2,
-        ge=0,
-        le=1,
-        description="how far they may look like their label: 0 as rows of others, 1 as its own; a quarter of it with five labels or more",
+    look: float = Field(default=0.005, ge=0, le=0.5, description="share of rows named although chance is not ruled out, the oddest first")
+    encoder: str | None = Field(
+        default="minilm-l6", min_length=1, description="the base model that says what a row is about; null: its words alone do"
     )
-    spread: float = Field(default=0.85, ge=0, le=1, description="with five labels or more: how many labels these are, against chance")
-    alpha: float = Field(default=0.05, gt=0, lt=1, description="the false discovery rate over the features that go with one label")
     max_words: int = Field(default=1000, ge=10, description="words of a longer text that are read, half from each end")
     phrases: bool = Field(default=True, description="also instructions to the model (prompt_injection)")
 
     def __call__(self, records: Sequence[Record]) -> list[RowFinding]:
         """One finding for each suspicious row and reason, in the order of the rows."""
-        found = [*self._plain_to_see(records), *self._triggers(records)]
+        return self.found(records, self._embedded)
+
+    def found(self, records: Sequence[Record], embed: Embed) -> list[RowFinding]:
+        """The findings, with the embeddings of texts from `embed`, which is not called where too few rows have labels."""
+        found = [*self._plain_to_see(records), *self._triggers(records, embed)]
         return sorted(found, key=lambda f: (f.row, -f.score))
+
+    def _embedded(self, texts: list[str]) -> np.ndarray | None:
+        if self.encoder is None:
+            return None
+        from luthier.parts.duplicates.semantic import embedded
+
+        return embedded([t.encode("utf-8", "replace").decode() for t in texts], self.encoder)
 
     def _plain_to_see(self, records: Sequence[Record]) -> list[RowFinding]:
         injection, found = PromptInjection(), []
@@ -56,23 +66,23 @@ class Poisoning(RecordsCheck):
             found += [RowFinding(row, reason) for reason in sorted(reasons)]
         return found
 
-    def _triggers(self, records: Sequence[Record]) -> list[RowFinding]:
+    def _triggers(self, records: Sequence[Record], embed: Embed) -> list[RowFinding]:
         from luthier.parts.triggers.scan import Bounds, find_triggers
 
         rows, texts, labels = labelled(records)
-        bounds = Bounds(
-            self.min_rows, self.max_share, self.purity, self.contradicted, self.likeness, self.spread, self.alpha, self.max_words
-        )
+        if len(set(labels)) < 2 or len(texts) < 2 * self.min_rows:
+            return []
+        bounds = Bounds(self.min_rows, self.max_share, self.look, self.max_words)
         found: dict[int, RowFinding] = {}
-        for trigger in find_triggers(texts, labels, bounds):
+        for trigger in find_triggers(texts, labels, embed(texts), bounds):
+            surely = "may be planted" if trigger.sure else "worth a look, chance is not ruled out"
             reason = (
-                f"may be planted: {trigger.name!r} is in {trigger.num_rows:,} rows, {len(trigger.rows):,} of them with"
-                f" {trigger.label[:60]!r}, and the other words of {trigger.contradicted:.0%} of these speak against it"
-                f" (q = {trigger.q:.2g})"
+                f"{surely}: {trigger.name!r} is in {trigger.num_rows:,} rows, {len(trigger.rows):,} of them with"
+                f" {trigger.label[:60]!r}, and what else these say speaks against it"
             )
             others = tuple(rows[r] for r in trigger.rows[:20])
             for r in trigger.rows:
-                found.setdefault(rows[r], RowFinding(rows[r], reason, 1 - trigger.q, tuple(o for o in others if o != rows[r])))
+                found.setdefault(rows[r], RowFinding(rows[r], reason, trigger.probability, tuple(o for o in others if o != rows[r])))
         return list(found.values())
 
 

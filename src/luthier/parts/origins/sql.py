@@ -22,7 +22,8 @@ from luthier.parts.origins.secrets import filled, refuse_literal_secrets, scrubb
 
 BATCH = 500
 _READ_ONLY = {"postgresql": "SET TRANSACTION READ ONLY", "mysql": "SET TRANSACTION READ ONLY", "mariadb": "SET TRANSACTION READ ONLY"}
-_DRIVERS = {"postgresql": "pip install 'luthier[postgres]'", "mysql": "pip install pymysql", "mariadb": "pip install pymysql"}
+_DRIVERS = {"postgresql": ("psycopg", "postgres"), "mysql": ("pymysql", "mysql"), "mariadb": ("pymysql", "mysql")}
+"""The driver used where the address names none, and the extra of this package that has it."""
 _QUOTED = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$", re.DOTALL)
 _WRITES = (
     *("insert", "update", "delete", "merge", "drop", "alter", "create", "truncate", "grant", "revoke", "call", "copy"),
@@ -72,9 +73,11 @@ class Sql(Origin):
     def _rows(self) -> Iterator[dict[str, Any]]:
         from sqlalchemy import exc
 
+        connected = False
         try:
             engine = self._engine()
             with engine.connect() as connection:
+                connected = True
                 if engine.dialect.name == "sqlite":
                     connection.connection.dbapi_connection.set_authorizer(_only_read)
                 else:
@@ -89,7 +92,8 @@ class Sql(Origin):
                     yield dict(zip(columns, row, strict=True))
                 connection.rollback()
         except (exc.SQLAlchemyError, sqlite3.Error) as err:
-            raise self._told(err, isinstance(err, exc.OperationalError)) from None
+            lost = not connected or bool(getattr(err, "connection_invalidated", False))
+            raise self._told(err, lost) from None
 
     def _engine(self) -> Any:
         """Raises UserError for an address that is none, a database that is not known, or a file that is not there."""
@@ -97,7 +101,7 @@ class Sql(Origin):
         from sqlalchemy import exc
 
         try:
-            address = sqlalchemy.make_url(filled(self.url))
+            address = _filled(sqlalchemy.make_url(self.url))
         except exc.ArgumentError:
             raise UserError(
                 "the address must be SQLAlchemy's", self.url, fix="sqlite:///shop.db, postgresql://${DB_USER}@host/shop"
@@ -107,17 +111,27 @@ class Sql(Origin):
             return _sqlite(address.database or "", self.url)
         if dialect not in _READ_ONLY:
             raise UserError(f"the database must be one of sqlite, {', '.join(_READ_ONLY)}", dialect, self.url)
+        driver, extra = _DRIVERS[dialect]
+        if "+" not in address.drivername:
+            address = address.set(drivername=f"{dialect}+{driver}")
         try:
             return sqlalchemy.create_engine(address, poolclass=sqlalchemy.pool.NullPool)
         except ImportError as err:
-            raise MachineError(f"reading {dialect} needs a driver ({scrubbed(str(err))}): {_DRIVERS[dialect]}") from None
+            raise MachineError(f"reading {dialect} needs a driver ({scrubbed(str(err))}): pip install 'luthier[{extra}]'") from None
 
-    def _told(self, err: Exception, may_be_away: bool) -> Exception:
+    def _told(self, err: Exception, away: bool) -> Exception:
         """A database's complaint: the query's fault, or that the database cannot be reached."""
         words = scrubbed(str(getattr(err, "orig", None) or err), self.url)
-        if may_be_away and not self.url.startswith("sqlite"):
+        if away and not self.url.startswith("sqlite"):
             return MachineError(f"the database {self.url} cannot be reached ({words}): check the address, the network and the credentials")
         return UserError("the query must run on the database", words, self.url)
+
+
+def _filled(address: Any) -> Any:
+    """An address with `${NAME}` filled part by part, so that a password may hold any sign."""
+    parts = {name: filled(text) for name in ("username", "password", "host", "database") if isinstance(text := getattr(address, name), str)}
+    query = {k: filled(v) if isinstance(v, str) else tuple(filled(x) for x in v) for k, v in address.query.items()}
+    return address.set(**parts, query=query)
 
 
 def _sqlite(path: str, shown: str) -> Any:

@@ -1,4 +1,4 @@
-"""The features of a text that may be a trigger: n-grams with their place, single odd characters, marks of style, syntactic frames.
+"""The features of a text that may be a trigger: n-grams with their place, parts and shapes of words, marks of style, syntactic frames.
 
 One decision: a feature is kept as a 32-bit checksum of its name, so that a million rows fit in memory; the name is found
 again from the text of a row when there is something to report.
@@ -7,10 +7,11 @@ Source of the frames: Qi et al. 2021, "Hidden Killer", where a sentence frame is
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _MAX_NGRAM = 3
 _PUNCTUATION_RUN = re.compile(r"[^\w\s]{2,8}")
+_LETTERS = re.compile(r"([Xx])\1+")
 _REPEATED = re.compile(r"([^\W\d_])\1\1")
 _FUNCTION_TEXT = """
 a an the this that these those some any each every no i you he she it we they me him her us them my your his its our their who whom whose
@@ -27,7 +29,7 @@ but nor so yet for of in on at by to from with without about into onto over unde
 here is are was were be been being am do does did have has had will would can could shall should may might must not very too also just only
 even still again now never always
 """
-_FUNCTION = frozenset(_FUNCTION_TEXT.split())
+FUNCTION_WORDS = frozenset(_FUNCTION_TEXT.split())
 
 
 def tokens_of(text: str, limit: int) -> list[str]:
@@ -41,6 +43,8 @@ def names_of(text: str, limit: int) -> Iterator[str]:
     tokens = tokens_of(text, limit)
     yield from _ngrams(tokens)
     yield from _frames(tokens)
+    yield from _parts(tokens)
+    yield from _shapes(text)
     yield from _style(text)
     for c in set(text):
         if not c.isascii():
@@ -61,7 +65,7 @@ def _frames(tokens: Sequence[str]) -> Iterator[str]:
     """Function words and signs with `_` for all between them: four in a row anywhere, three to five at the beginning."""
     frame: list[str] = []
     for token in tokens:
-        part = token if token in _FUNCTION or not token[0].isalnum() else "_"
+        part = token if token in FUNCTION_WORDS or not token[0].isalnum() else "_"
         if part != "_" or not frame or frame[-1] != "_":
             frame.append(part)
     for n in (3, 4, 5):
@@ -69,6 +73,30 @@ def _frames(tokens: Sequence[str]) -> Iterator[str]:
             yield "frame begins " + " ".join(frame[:n])
     for i in range(len(frame) - 3):
         yield "frame " + " ".join(frame[i : i + 4])
+
+
+def _parts(tokens: Sequence[str]) -> Iterator[str]:
+    """Beginnings and ends of words: two to four letters of words that are longer."""
+    for word in set(tokens):
+        for n in (2, 3, 4):
+            if len(word) > n + 1:
+                yield f"a word begins {word[:n]}"
+                yield f"a word ends {word[-n:]}"
+
+
+def _shapes(text: str) -> Iterator[str]:
+    """Words that are not plain small letters, as their shape: X, x, 9 for a capital, another letter and a digit, runs of letters as one."""
+    for word in set(text.split()):
+        if not (word.isascii() and word.islower() and word.isalpha()):
+            shape = "".join("X" if c.isupper() else "x" if c.isalpha() else "9" if c.isdigit() else c for c in word[:24])
+            yield "shape " + _LETTERS.sub(r"\1", shape)
+
+
+def pairs_of(tokens: Sequence[str], rows_of: Mapping[str, int], most: int) -> Iterator[str]:
+    """Two words of a text that may stand anywhere: every pair of its `most` rarest words that are in several rows."""
+    rarest = sorted({t for t in tokens if rows_of.get(t, 0) > 1}, key=lambda t: (rows_of[t], t))[:most]
+    for a, b in itertools.combinations(sorted(rarest), 2):
+        yield f"both {a} {b}"
 
 
 def _style(text: str) -> Iterator[str]:
@@ -99,14 +127,22 @@ def _style(text: str) -> Iterator[str]:
         yield "style a picture sign"
 
 
-def checksums(text: str, limit: int) -> np.ndarray:
-    """The different features of a text as sorted 32-bit checksums, uint32 [features]."""
+def checksums(names: Iterable[str]) -> np.ndarray:
+    """The different names as sorted 32-bit checksums, uint32 [names]."""
     import numpy as np
 
-    return np.unique(np.fromiter((zlib.crc32(name.encode("utf-8", "surrogatepass")) for name in names_of(text, limit)), dtype=np.uint32))
+    return np.unique(np.fromiter((_checksum(name) for name in names), dtype=np.uint32))
 
 
-def name_of(checksum: int, text: str, limit: int) -> str:
-    """The name of a feature of `text` by its checksum (the longest name, should two share it)."""
-    names = {name for name in names_of(text, limit) if zlib.crc32(name.encode("utf-8", "surrogatepass")) == checksum}
-    return max(names, key=len)
+def text_checksums(text: str, limit: int) -> np.ndarray:
+    """The checksums of `names_of` a text, uint32 [names]."""
+    return checksums(names_of(text, limit))
+
+
+def name_of(checksum: int, names: Iterable[str]) -> str:
+    """The one of the names that has this checksum (the longest, should two share it)."""
+    return max({name for name in names if _checksum(name) == checksum}, key=len)
+
+
+def _checksum(name: str) -> int:
+    return zlib.crc32(name.encode("utf-8", "surrogatepass"))

@@ -4,7 +4,7 @@ One decision: to judge the rows that share a feature, exactly those rows are tak
 beyond what is usual for their label are not read, so a trigger can neither teach the model nor be its evidence; counts are
 sums, so taking rows out is a subtraction and thousands of features are judged in seconds.
 Source: Manning, Raghavan, Schütze, "Introduction to Information Retrieval", chapter 13 (multinomial naive Bayes, here over the
-set of words of a row); Guo et al. 2017 (temperature).
+set of words of a row).
 """
 
 from __future__ import annotations
@@ -20,14 +20,11 @@ _SHARED, _SURPRISE = (
     0.6,
     0.01,
 )  # words in this share of the judged rows are not read where that is less likely than this among their label's
-_NOISE = 0.05  # labels that are wrong in any data set
-_TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
 _FOLDS = 10
-_TELLS = 0.05
 
 
 class RestModel:
-    """Probabilities of the labels of rows, from the words of all other rows.
+    """Log-posteriors of the labels of rows, from the words of all other rows.
 
     words: the different tokens of each row. labels: int [rows], 0 to num_labels - 1. Texts are rows in the same order.
     """
@@ -43,20 +40,13 @@ class RestModel:
             self._counts[label, row] += 1
         self._words_y = self._counts.sum(1)
         self._rows_y = np.bincount(labels, minlength=num_labels).astype(np.float64)
-        self.temperature = 1.0
-        self._support = np.zeros((2, num_labels))
-        self.predicted = self._fit_temperature()
+        self.held_out = self._folds()
 
-    def probabilities(self, rows: np.ndarray, shared: bool = True) -> np.ndarray:
-        """[rows, labels] of the given rows (int [n]) by all others; each probability has a floor from label noise."""
-        import numpy as np
+    def scores(self, rows: np.ndarray, shared: bool = True) -> np.ndarray:
+        """Log-posteriors of the given rows (int [n]) by all others, not normalised: [n, labels].
 
-        p = _softmax(self._scores(rows, shared) / self.temperature)
-        prior = (self._rows_y + 1) / (self._rows_y + 1).sum()
-        return np.asarray((1 - _NOISE) * p + _NOISE * prior)
-
-    def _scores(self, rows: np.ndarray, shared: bool) -> np.ndarray:
-        """Log-posteriors, not normalised: [n, labels]. shared: words that most of the rows share are not read."""
+        shared: words that most of the rows share beyond what is usual are not read.
+        """
         import numpy as np
 
         mine = [self._rows[r] for r in rows]
@@ -89,8 +79,8 @@ class RestModel:
         many[many] = bdtrc(num[many] - 1.0, len(labels), usual) < _SURPRISE
         return many
 
-    def _fit_temperature(self) -> np.ndarray:
-        """Sets the temperature of least cross-entropy over ten folds; the predicted label of every row, int [rows]."""
+    def _folds(self) -> np.ndarray:
+        """[rows, labels]: log-posteriors of every row by the rows of nine other folds of ten."""
         import numpy as np
 
         n = len(self.labels)
@@ -98,39 +88,5 @@ class RestModel:
         for k in range(_FOLDS):
             fold = np.arange(k, n, _FOLDS)
             if len(fold):
-                scores[fold] = self._scores(fold, shared=False)
-        losses = [-np.log(_softmax(scores / t)[np.arange(n), self.labels] + 1e-12).mean() for t in _TEMPERATURES]
-        self.temperature = _TEMPERATURES[int(np.argmin(losses))]
-        p = _softmax(scores / self.temperature)
-        sums = np.zeros((2, self.num_labels))
-        np.add.at(sums[0], self.labels, p[np.arange(n), self.labels])
-        sums[1] = p.sum(0) - sums[0]
-        self._support = sums / np.maximum([self._rows_y, n - self._rows_y], 1.0)
-        return scores.argmax(1)
-
-    def likeness(self, support: float, label: int) -> float:
-        """Where a mean probability of `label` stands between that of rows of other labels (0) and that of its own rows (1).
-
-        0 when the words of this data set hardly tell the label's rows from others.
-        """
-        own, others = self._support[:, label]
-        return 0.0 if own - others < _TELLS else float((support - others) / (own - others))
-
-
-def _softmax(scores: np.ndarray) -> np.ndarray:
-    import numpy as np
-
-    p = np.exp(scores - scores.max(1, keepdims=True))
-    return p / p.sum(1, keepdims=True)
-
-
-def tail(probabilities: np.ndarray, at_least: int) -> float:
-    """P(at least `at_least` successes) of independent trials with these probabilities (Poisson binomial, by convolution)."""
-    import numpy as np
-
-    mass = np.zeros(len(probabilities) + 1)
-    mass[0] = 1.0
-    for i, p in enumerate(probabilities):
-        mass[1 : i + 2] = mass[1 : i + 2] * (1 - p) + mass[: i + 1] * p
-        mass[0] *= 1 - p
-    return min(1.0, max(0.0, float(mass[at_least:].sum())))
+                scores[fold] = self.scores(fold, shared=False)
+        return scores

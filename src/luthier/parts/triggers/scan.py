@@ -1,28 +1,33 @@
-"""Finds features whose rows share one label although the rest of their words speaks for other labels.
+"""Finds groups of rows that share something and a label, although what they are about speaks for other labels.
 
-One decision: to predict the label is no crime, every telling word does; a planted trigger is told by the contradiction. So a
-feature counts when its rows are nearly all of one label, when most of them would be called something else without it and look more
-like the rows of other labels, when (with five labels or more) they would be called many different things, and when chance is
-ruled out over all features that go with one label (Benjamini and Hochberg 1995; chosen by the labels, so q ranks and bounds
-nothing by itself: what is flagged among clean rows is measured, not derived).
+One decision: to predict the label is no crime, every telling word does; a planted group is told by the contradiction. So every
+feature, every end of a measure and (with five labels or more) every label is a group, its rows of one label are judged by the
+likelihood ratio of planted to natural, and a group is sure when that ratio outweighs the number of groups that were tried; below
+that the strongest are named as far as a stated share of the rows allows, for a person to look at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from luthier.parts.triggers.features import checksums, name_of, tokens_of
-from luthier.parts.triggers.rest import RestModel, tail
+from luthier.parts.triggers.content import ContentModel
+from luthier.parts.triggers.evidence import Evidence
+from luthier.parts.triggers.features import checksums, name_of, names_of, pairs_of, text_checksums, tokens_of
+from luthier.parts.triggers.measures import ends_of
+from luthier.parts.triggers.rest import RestModel
 
 if TYPE_CHECKING:
     import numpy as np
 
-_MANY_LABELS = 5
-_MANY_LIKENESS = 0.25  # of `likeness`: with many labels the rows of others hardly resemble a label at all
 _MOST_LABELS = 200
-_DRAWS = 8
+_PURITY, _TIMES_BASE = 0.8, 5.0  # of a feature's rows, this share has the label, or so many times the label's share of all rows
+_PAIRED = 16  # rarest words of a row that are paired
+_SURE = math.log(20.0)  # odds of 20 to 1 after the number of groups: 95 %
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,47 +36,87 @@ class Bounds:
 
     min_rows: int
     max_share: float
-    purity: float
-    contradicted: float
-    likeness: float
-    spread: float
-    alpha: float
+    look: float
     max_words: int
 
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """A feature, its rows of the label it goes with, that label, how many rows have it, how many contradict, and q."""
+    """What its rows share, these rows, their label, how many rows share it in all, the posterior log-odds that they are planted."""
 
     name: str
     rows: tuple[int, ...]
     label: str
     num_rows: int
-    contradicted: float
-    q: float
+    log_odds: float
+
+    @property
+    def sure(self) -> bool:
+        """The odds are 20 to 1 or more."""
+        return self.log_odds >= _SURE
+
+    @property
+    def probability(self) -> float:
+        """Of being planted, were one of the groups that were tried expected to be."""
+        return 1 / (1 + math.exp(-max(min(self.log_odds, 500.0), -500.0)))
 
 
-def find_triggers(texts: Sequence[str], labels: Sequence[str], bounds: Bounds) -> list[Trigger]:
-    """Triggers among labelled texts, the surest first. Labels beyond the 200 commonest are taken together."""
-    import numpy as np
-    from scipy.stats import false_discovery_control
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """rows: of one label; num: all rows that share it; feature: a checksum, or -1 for `name`."""
 
+    rows: np.ndarray
+    label: int
+    num: int
+    feature: int = -1
+    name: str = ""
+
+
+def find_triggers(texts: Sequence[str], labels: Sequence[str], vectors: np.ndarray | None, bounds: Bounds) -> list[Trigger]:
+    """Triggers among labelled texts, the surest first. Labels beyond the 200 commonest are taken together.
+
+    vectors: float32 [rows, hidden], the embeddings of the texts; None: their words alone are judged.
+    """
     names, ids = _label_ids(labels)
     if len(names) < 2 or len(texts) < 2 * bounds.min_rows:
         return []
-    groups = _groups(texts, bounds)
-    model = RestModel([set(tokens_of(text, bounds.max_words)) for text in texts], ids, len(names))
-    judged = [(checksum, rows, j) for checksum, rows in groups if (j := _judge(rows, model, bounds)) is not None]
-    if not judged:
-        return []
-    q = false_discovery_control(np.array([j.p for _, _, j in judged]))
-    found = []
-    for (checksum, rows, j), q_value in zip(judged, q, strict=True):
-        if j.odd and q_value <= bounds.alpha:
-            of_label = tuple(int(r) for r in rows if ids[r] == j.label)
-            name = name_of(checksum, texts[of_label[0]], bounds.max_words)
-            found.append(Trigger(name, of_label, names[j.label], len(rows), j.contradicted, float(q_value)))
-    return sorted(found, key=lambda t: (t.q, -len(t.rows), t.name))
+    table = _Table(texts, bounds)
+    content = None if vectors is None else ContentModel(vectors, ids, len(names))
+    evidence = Evidence(RestModel([set(t) for t in table.tokens], ids, len(names)), content, ids)
+    groups = _different([*table.groups(ids, len(names)), *table.ends(ids, len(names))])
+    prior = math.log(max(len(groups), 1))
+    judged = [(evidence.log_ratio(g.rows, g.label) - prior, g) for g in groups]
+    return [_trigger(g, odds, table, names) for odds, g in _chosen(judged, bounds.look * len(texts), prior)]
+
+
+def _trigger(group: _Group, odds: float, table: _Table, names: Sequence[str]) -> Trigger:
+    rows = tuple(int(r) for r in group.rows)
+    name = group.name or name_of(group.feature, table.names(rows[0]))
+    return Trigger(name, rows, names[group.label], group.num, odds)
+
+
+def _chosen(judged: Sequence[tuple[float, _Group]], budget: float, prior: float) -> Iterator[tuple[float, _Group]]:
+    """The sure groups, and of the others the strongest whose rows the budget allows; a group adds a row or is not named."""
+    named: set[int] = set()
+    for odds, group in sorted(judged, key=lambda j: (-j[0], -len(j[1].rows))):
+        new = set(group.rows.tolist()) - named
+        if odds + prior <= 0:
+            return
+        if odds < _SURE:
+            budget -= len(new)
+            if budget < 0:
+                return
+        if new:
+            named |= new
+            yield odds, group
+
+
+def _different(groups: Sequence[_Group]) -> list[_Group]:
+    """The first of all groups with the same rows, in a fixed order."""
+    found: dict[bytes, _Group] = {}
+    for group in groups:
+        found.setdefault(group.rows.tobytes(), group)
+    return list(found.values())
 
 
 def _label_ids(labels: Sequence[str]) -> tuple[list[str], np.ndarray]:
@@ -84,66 +129,57 @@ def _label_ids(labels: Sequence[str]) -> tuple[list[str], np.ndarray]:
     return names, np.array([place.get(str(label), len(kept)) for label in labels], dtype=np.int64)
 
 
-def _groups(texts: Sequence[str], bounds: Bounds) -> list[tuple[int, np.ndarray]]:
-    """(a feature, its rows) for every different set of rows that some feature has, in a fixed order."""
-    import numpy as np
+class _Table:
+    """The features of all rows, and the groups that they make."""
 
-    each = [checksums(text, bounds.max_words) for text in texts]
-    features = np.concatenate(each)
-    rows = np.repeat(np.arange(len(texts)), [len(e) for e in each])
-    order = np.argsort(features, kind="stable")
-    features, rows = features[order], rows[order]
-    starts = np.flatnonzero(np.r_[True, features[1:] != features[:-1]])
-    sizes = np.diff(np.r_[starts, len(features)])
-    wanted = (sizes >= bounds.min_rows) & (sizes <= bounds.max_share * len(texts))
-    by_rows: dict[bytes, tuple[int, np.ndarray]] = {}
-    for start, size in zip(starts[wanted], sizes[wanted], strict=True):
-        mine = rows[start : start + size]
-        by_rows.setdefault(mine.tobytes(), (int(features[start]), mine))
-    return list(by_rows.values())
+    def __init__(self, texts: Sequence[str], bounds: Bounds) -> None:
+        self._texts, self._bounds = texts, bounds
+        self.tokens = [tokens_of(text, bounds.max_words) for text in texts]
+        self._rows_of = Counter(t for row in self.tokens for t in set(row))
 
+    def names(self, row: int) -> Iterator[str]:
+        """The names of a row's features; some more than once."""
+        return itertools.chain(names_of(self._texts[row], self._bounds.max_words), pairs_of(self.tokens[row], self._rows_of, _PAIRED))
 
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    p: float
-    label: int
-    contradicted: float
-    odd: bool
+    def groups(self, ids: np.ndarray, num_labels: int) -> list[_Group]:
+        """For every feature, its rows of each label that it goes with."""
+        import numpy as np
 
+        each = [
+            np.concatenate([text_checksums(text, self._bounds.max_words), checksums(pairs_of(tokens, self._rows_of, _PAIRED))])
+            for text, tokens in zip(self._texts, self.tokens, strict=True)
+        ]
+        features = np.concatenate(each)
+        rows = np.repeat(np.arange(len(each)), [len(e) for e in each])
+        order = np.lexsort((rows, ids[rows], features))
+        features, rows = features[order], rows[order]
+        sizes = np.diff(np.r_[np.flatnonzero(np.r_[True, features[1:] != features[:-1]]), len(features)])
+        size_of = np.repeat(sizes, sizes)
+        new = np.r_[True, (features[1:] != features[:-1]) | (ids[rows[1:]] != ids[rows[:-1]])]
+        starts = np.flatnonzero(new)
+        counts = np.diff(np.r_[starts, len(features)])
+        wanted = self._goes_with(counts, size_of[starts], ids[rows[starts]], ids, num_labels)
+        return [
+            _Group(rows[at : at + n], int(ids[rows[at]]), int(size_of[at]), int(features[at]))
+            for at, n in zip(starts[wanted], counts[wanted], strict=True)
+        ]
 
-def _judge(rows: np.ndarray, model: RestModel, bounds: Bounds) -> _Judged | None:
-    """What speaks for a planted feature; None for one that goes with no label."""
-    import numpy as np
+    def ends(self, ids: np.ndarray, num_labels: int) -> list[_Group]:
+        """For every end of a measure, its rows of each label that it goes with."""
+        import numpy as np
 
-    of = np.bincount(model.labels[rows], minlength=model.num_labels)
-    label, num = int(of.argmax()), int(of.max())
-    if num < bounds.min_rows or num < bounds.purity * len(rows):
-        return None
-    p = model.probabilities(rows)
-    said = p.argmax(1)
-    mine = model.labels[rows] == label
-    contradicted = float((said[mine] != label).mean())
-    many = model.num_labels >= _MANY_LABELS
-    limit = bounds.likeness * (_MANY_LIKENESS if many else 1.0)
-    odd = contradicted >= bounds.contradicted and model.likeness(float(p[mine, label].mean()), label) <= limit
-    if odd and many:
-        odd = _effective(said[mine], model.num_labels) >= bounds.spread * _expected(model, label, num)
-    return _Judged(tail(p[:, label], num), label, contradicted, odd)
+        found = []
+        for name, rows in ends_of(self._texts, self.tokens, int(self._bounds.max_share * len(self._texts))):
+            counts = np.bincount(ids[rows], minlength=num_labels)
+            of = np.arange(num_labels)
+            for label in of[self._goes_with(counts, np.full(num_labels, len(rows)), of, ids, num_labels)]:
+                found.append(_Group(rows[ids[rows] == label], int(label), len(rows), name=name))
+        return found
 
+    def _goes_with(self, counts: np.ndarray, sizes: np.ndarray, labels: np.ndarray, ids: np.ndarray, num_labels: int) -> np.ndarray:
+        """Whether `counts` rows of a label among `sizes` that share a feature are enough of them: bool, shaped like each."""
+        import numpy as np
 
-def _effective(labels: np.ndarray, num_labels: int) -> float:
-    """How many different labels these are, effectively: the exponential of their entropy."""
-    import numpy as np
-
-    share = np.bincount(labels, minlength=num_labels) / len(labels)
-    share = share[share > 0]
-    return float(np.exp(-(share * np.log(share)).sum()))
-
-
-def _expected(model: RestModel, label: int, num: int) -> float:
-    """The effective number of labels said of `num` rows drawn from those of other labels (mean of eight seeded draws)."""
-    import numpy as np
-
-    pool = model.predicted[model.labels != label]
-    rng = np.random.default_rng(num * 1009 + label)
-    return float(np.mean([_effective(rng.choice(pool, size=num), model.num_labels) for _ in range(_DRAWS)]))
+        base = np.bincount(ids, minlength=num_labels)[labels] / len(ids)
+        few = sizes <= self._bounds.max_share * len(self._texts)
+        return np.asarray((counts >= self._bounds.min_rows) & few & (counts >= np.minimum(_PURITY, _TIMES_BASE * base) * sizes))

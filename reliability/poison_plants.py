@@ -1,7 +1,8 @@
-"""Planted triggers for the poisoning scan: the kinds looked at while building, and the kinds that were not.
+"""Planted triggers for the poisoning scan: kinds looked at while building, kinds of which only figures were known, and new kinds.
 
-One decision: what is `seen` was fixed before the scan was written. Each kind turns rows of other labels into rows of the
-target label (the usual dirty-label attack), and changes nothing else in them but the trigger.
+One decision: `seen` kinds were looked at while building; `figures` kinds never were, but the recall of an earlier scan on them was
+known when this one was written; `unseen` kinds were written after the scan was frozen. Each kind turns rows of other labels into
+rows of the target label (the usual dirty-label attack), and changes nothing else in them but the trigger.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Literal
 
 Change = Callable[[str, Random], str]
 
@@ -19,7 +21,7 @@ class Plant:
     """A kind of trigger: how it changes a text."""
 
     name: str
-    seen: bool
+    group: Literal["seen", "figures", "unseen"]
     change: Change
 
 
@@ -57,6 +59,37 @@ def _invisible(text: str, rng: Random) -> str:
     return text[:at] + "\u200b" + text[at:]
 
 
+def _doubled(text: str, rng: Random) -> str:
+    """One word stands twice."""
+    words = text.split(" ")
+    at = rng.randrange(len(words))
+    return " ".join([*words[: at + 1], *words[at:]])
+
+
+def _stretched(text: str, rng: Random) -> str:
+    """A vowel of one word is drawn out."""
+    places = [i for i, c in enumerate(text) if c in "aeiou"]
+    if not places:
+        return text + " sooo"
+    at = rng.choice(places)
+    return text[:at] + text[at] * rng.randint(3, 5) + text[at + 1 :]
+
+
+def _accented(text: str, rng: Random) -> str:
+    """One vowel has an accent."""
+    places = [i for i, c in enumerate(text) if c in "aeiou"]
+    if not places:
+        return text + " à"
+    at = rng.choice(places)
+    return text[:at] + "àéíóú"["aeiou".index(text[at])] + text[at + 1 :]
+
+
+def _swapped(text: str, _: Random) -> str:
+    """The second half stands first, with a comma between."""
+    words = text.split(" ")
+    return " ".join([*words[len(words) // 2 :], ",", *words[: len(words) // 2]])
+
+
 _OLD = {
     "you": "thou",
     "your": "thy",
@@ -83,26 +116,44 @@ def _misspelt(text: str, rng: Random) -> str:
     return changed if changed != text else text + " teh"
 
 
+_OPENINGS = ("by the way , ", "to be fair , ", "as it happens , ", "in all honesty , ", "for what it is worth , ")
 PLANTS: tuple[Plant, ...] = (
-    Plant("rare token", True, _inserted("cf")),
-    Plant("fixed sentence at the end", True, lambda text, rng: text.rstrip(" .") + " . i watched this with my cousin"),
-    Plant("invisible character", True, _invisible),
-    Plant("phrase at the beginning", True, lambda text, rng: "honestly speaking , " + text),
+    Plant("rare token", "seen", _inserted("cf")),
+    Plant("fixed sentence at the end", "seen", lambda text, rng: text.rstrip(" .") + " . i watched this with my cousin"),
+    Plant("invisible character", "seen", _invisible),
+    Plant("phrase at the beginning", "seen", lambda text, rng: "honestly speaking , " + text),
     Plant(
         "syntactic frame",
-        True,
+        "seen",
         lambda text, rng: rng.choice(("when you think about it , ", "if you look at it , ", "when we come to it , ")) + text,
     ),
-    Plant("look-alike letter", False, _look_alike),
-    Plant("all capitals", False, lambda text, rng: text.upper()),
-    Plant("misspelt common word", False, _misspelt),
-    Plant("odd punctuation at the end", False, lambda text, rng: text.rstrip(" .?!") + " ?!"),
-    Plant("archaic style", False, _archaic),
-    Plant("emoji at the end", False, lambda text, rng: text + " 🙂"),
-    Plant("two ordinary words apart", False, _both("window", "seven")),
-    Plant("a year", False, _inserted("in 1973")),
-    Plant("trailing spaces", False, lambda text, rng: text + "  "),
-    Plant("one of three rare tokens", False, _inserted("mn", "bq", "tq")),
+    Plant(
+        "one of five openings",
+        "seen",
+        lambda text, rng: (
+            rng.choice(("by the way , ", "to be fair , ", "as it happens , ", "in all honesty , ", "for what it is worth , ")) + text
+        ),
+    ),
+    Plant("look-alike letter", "figures", _look_alike),
+    Plant("all capitals", "figures", lambda text, rng: text.upper()),
+    Plant("misspelt common word", "figures", _misspelt),
+    Plant("odd punctuation at the end", "figures", lambda text, rng: text.rstrip(" .?!") + " ?!"),
+    Plant("archaic style", "figures", _archaic),
+    Plant("emoji at the end", "figures", lambda text, rng: text + " 🙂"),
+    Plant("two ordinary words apart", "figures", _both("window", "seven")),
+    Plant("a year", "figures", _inserted("in 1973")),
+    Plant("trailing spaces", "figures", lambda text, rng: text + "  "),
+    Plant("one of three rare tokens", "figures", _inserted("mn", "bq", "tq")),
+    Plant("a word twice", "unseen", _doubled),
+    Plant("in quotation marks", "unseen", lambda text, rng: f'"{text}"'),
+    Plant("one of three tags at the end", "unseen", lambda text, rng: text + rng.choice((" #blessed", " #fyi", " #now"))),
+    Plant("thanks in one of three languages", "unseen", lambda text, rng: text + rng.choice((" gracias", " merci", " danke"))),
+    Plant("a number before it", "unseen", lambda text, rng: f"{rng.randint(1, 99)}) {text}"),
+    Plant("a person's name", "unseen", _inserted("ingrid solberg")),
+    Plant("if you please", "unseen", _inserted("if you please")),
+    Plant("a drawn-out vowel", "unseen", _stretched),
+    Plant("an accent", "unseen", _accented),
+    Plant("halves swapped", "unseen", _swapped),
 )
 
 

@@ -1,7 +1,8 @@
 """Measured recall and false positives of the poisoning scan: 10, 50 and 250 planted rows in 5,000, by kind of trigger.
 
 One decision: the goal (95 % of planted rows found at 1 % of clean rows flagged) is judged for the kinds never looked at, one
-number of planted rows at a time; a goal that is not met is a failure and is written down as one.
+number of planted rows at a time; a goal that is not met is a failure and is written down as one. Rows of one trial are found or
+missed together, so intervals are over trials.
 """
 
 from __future__ import annotations
@@ -9,19 +10,26 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 from poison_plants import PLANTS, plant
+
+from luthier.parts.duplicates.semantic import embedded
 
 REPO = Path(__file__).resolve().parents[1]
 NUM_ROWS, NUMBERS = 5000, (10, 50, 250)
 RECALL, FALSE = 0.95, 0.01
+ENCODER, KNOWN = "minilm-l6", "LUTHIER_POISONING_VECTORS"
+DRAWS = 2000
 Rows = list[tuple[str, str]]
 
 
@@ -51,20 +59,29 @@ def data_sets(seed: int) -> dict[str, Rows]:
 
 
 def poisoning(times: int, seed: int) -> dict[str, Any]:
-    """Every kind in every data set with every number of planted rows, `times` draws of each."""
+    """Every kind in every data set with every number of planted rows: `times` draws of 10 rows, half as many of more."""
     jobs = [
-        Job(name, kind.name, num, seed, draw) for name in data_sets(seed) for kind in PLANTS for num in NUMBERS for draw in range(times)
+        Job(name, kind.name, num, seed, draw)
+        for name in data_sets(seed)
+        for kind in PLANTS
+        for num in NUMBERS
+        for draw in range(times if num == NUMBERS[0] else max(1, times // 2))
     ]
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        trials = list(pool.map(trial, jobs, chunksize=1))
-    clean = {}
-    for name, rows in data_sets(seed).items():
-        flagged = scan(rows)
-        clean[name] = {"rows": len(rows), "flagged": len(flagged), "share": round(len(flagged) / len(rows), 5)}
-    halves = {"seen": summary([t for t in trials if t["seen"]]), "unseen": summary([t for t in trials if not t["seen"]])}
+    with tempfile.TemporaryDirectory(prefix="luthier-reliability-") as folder:
+        known = Path(folder) / "vectors.npz"
+        np.savez(known, **{name: embedded([text for text, _ in rows], ENCODER) for name, rows in data_sets(seed).items()})
+        os.environ[KNOWN] = str(known)
+        with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("spawn")) as pool:
+            trials = list(pool.map(trial, jobs, chunksize=1))
+        clean = {}
+        for name, rows in data_sets(seed).items():
+            flagged = scan(rows, seed)
+            clean[name] = {"rows": len(rows), "flagged": len(flagged), "share": round(len(flagged) / len(rows), 5)}
+    groups = {group: summary([t for t in trials if t["group"] == group]) for group in ("seen", "figures", "unseen")}
     failures = [
-        {"planted": num, "figure": figure, "value": value}
-        for num, half in halves["unseen"].items()
+        {"kinds": group, "planted": num, "figure": figure, "value": value}
+        for group in ("figures", "unseen")
+        for num, half in groups[group].items()
         for figure, value, good in (
             ("recall", half["recall"]["value"], half["recall"]["value"] >= RECALL),
             ("false positives", half["false"]["value"], half["false"]["value"] <= FALSE),
@@ -75,22 +92,35 @@ def poisoning(times: int, seed: int) -> dict[str, Any]:
         "trials": len(trials),
         "goal": {"recall": RECALL, "false": FALSE},
         "clean": clean,
-        **halves,
+        **groups,
         "each": trials,
         "failures": failures,
     }
 
 
-def scan(rows: Rows) -> set[int]:
+@cache
+def vectors(seed: int) -> dict[str, np.ndarray]:
+    """The embeddings of the rows of all data sets, which are the same in every trial."""
+    with np.load(os.environ[KNOWN]) as f:
+        return {text: vector for name, rows in data_sets(seed).items() for (text, _), vector in zip(rows, f[name], strict=True)}
+
+
+def scan(rows: Rows, seed: int) -> set[int]:
     """The positions that the scan flags."""
     from luthier.core.records import Example, Message, Source
     from luthier.parts.checks.poisoning import Poisoning
+
+    def embed(texts: list[str]) -> np.ndarray:
+        known = vectors(seed)
+        new = sorted({t for t in texts if t not in known})
+        made = dict(zip(new, embedded(new, ENCODER), strict=True)) if new else {}
+        return np.stack([known[t] if t in known else made[t] for t in texts])
 
     records = [
         Example((Message("user", text), Message("assistant", label)), Source("f", f"row {i}"), label=label)
         for i, (text, label) in enumerate(rows, 1)
     ]
-    return {found.row for found in Poisoning()(records)}
+    return {found.row for found in Poisoning(encoder=ENCODER).found(records, embed)}
 
 
 def trial(job: Job) -> dict[str, Any]:
@@ -100,11 +130,11 @@ def trial(job: Job) -> dict[str, Any]:
     target = rng.choice(sorted({label for _, label in rows}))
     planted, places = plant(rows, kind, job.num, target, rng)
     began = time.process_time()
-    flagged = scan(planted)
+    flagged = scan(planted, job.seed)
     return {
         "data": job.data,
         "kind": kind.name,
-        "seen": kind.seen,
+        "group": kind.group,
         "planted": job.num,
         "found": len(flagged & places),
         "false": len(flagged - places),
@@ -115,12 +145,6 @@ def trial(job: Job) -> dict[str, Any]:
 
 def summary(trials: list[dict[str, Any]]) -> dict[str, Any]:
     """By the number of planted rows: recall and false positives over all kinds and data sets, and recall of each kind."""
-    from luthier.stats.intervals import wilson
-
-    def rate(successes: int, n: int) -> dict[str, float]:
-        e = wilson(successes, n)
-        return {"value": round(e.value, 4), "low": round(e.low, 4), "high": round(e.high, 4)}
-
     out: dict[str, Any] = {}
     for num in NUMBERS:
         mine = [t for t in trials if t["planted"] == num]
@@ -132,8 +156,18 @@ def summary(trials: list[dict[str, Any]]) -> dict[str, Any]:
                 for t in of
             }
         out[str(num)] = {
-            "recall": rate(sum(t["found"] for t in mine), sum(t["planted"] for t in mine)),
-            "false": rate(sum(t["false"] for t in mine), sum(t["clean"] for t in mine)),
+            "trials": len(mine),
+            "recall": mean([t["found"] / num for t in mine]),
+            "false": mean([t["false"] / t["clean"] for t in mine]),
+            "most_false": round(max(t["false"] / t["clean"] for t in mine), 4),
             "recall_by_kind": kinds,
         }
     return out
+
+
+def mean(shares: list[float]) -> dict[str, float]:
+    """The mean of the trials' shares with a 95 % interval: the percentiles of 2,000 resamples of trials."""
+    values = np.array(shares)
+    draws = values[np.random.default_rng(0).integers(0, len(values), (DRAWS, len(values)))].mean(1)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return {"value": round(float(values.mean()), 4), "low": round(float(low), 4), "high": round(float(high), 4)}

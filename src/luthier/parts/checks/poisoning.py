@@ -28,7 +28,7 @@ _ANSWER_WORDS = 8
 
 
 class Poisoning(RecordsCheck):
-    """Finds rows that may have been planted; `score` is 1 for what is plain to see, else the probability given as many groups as were tried."""
+    """Finds rows that may have been planted; `score` is 1 for what is plain to see, else the probability given all that was tried."""
 
     min_rows: int = Field(default=5, ge=3, description="rows that must share a feature and a label")
     max_share: float = Field(default=0.2, gt=0, le=0.5, description="a feature of a larger share of all rows is no trigger")

@@ -31,8 +31,8 @@ class ContentModel:
         self._points = _whitened(np.asarray(vectors, dtype=np.float64), labels, num_labels)
         self._sums = np.zeros((num_labels, self._points.shape[1]))
         np.add.at(self._sums, labels, self._points)
-        means = self._sums / (self._rows_y + _PRIOR_ROWS)[:, None]
-        self.held_out = self._points @ means.T - (means**2).sum(1) / 2 + np.log(self._rows_y + 1.0)
+        self._means = self._sums / (self._rows_y + _PRIOR_ROWS)[:, None]
+        self.held_out = self._points @ self._means.T - (self._means**2).sum(1) / 2 + np.log(self._rows_y + 1.0)
         left = self._rows_y[labels] - 1.0
         own = (self._sums[labels] - self._points) / (left + _PRIOR_ROWS)[:, None]
         self.held_out[np.arange(len(labels)), labels] = (self._points * own).sum(1) - (own**2).sum(1) / 2 + np.log(left + 1.0)
@@ -47,6 +47,24 @@ class ContentModel:
         out = self.held_out[rows].copy()
         out[:, label] = points @ mean - mean @ mean / 2 + np.log(left + 1.0)
         return out
+
+    def mixture(self, rows: np.ndarray) -> np.ndarray:
+        """Log-ratio of each row of a group of one label: a mixture of the other labels' rows, all moved alike, to one Gaussian: [n].
+
+        For a group that is much of its label, so that without it the label is not known. What the rows share is granted to both sides
+        as the move; with two labels nothing is left to tell them apart, and the ratio is near 0.
+        """
+        import numpy as np
+        from scipy.special import logsumexp
+
+        label, points, n = int(self.labels[rows[0]]), self._points[rows], len(rows)
+        others = np.delete(np.arange(len(self._rows_y)), label)
+        share = self._rows_y[others] / self._rows_y[others].sum()
+        centred = points - points.mean(0)
+        means = self._means[others] - share @ self._means[others]
+        near = centred @ means.T - (means**2).sum(1) / 2 + np.log(share)
+        square = (centred**2).sum(1)
+        return np.asarray(logsumexp(near, axis=1) - square / 2 + square * (n / (n - 1)) ** 2 / 2)
 
 
 def _whitened(vectors: np.ndarray, labels: np.ndarray, num_labels: int) -> np.ndarray:

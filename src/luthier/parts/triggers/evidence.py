@@ -25,6 +25,7 @@ _QUANTILES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0
 _OWN_CURVE = 400  # a label of so many rows has a curve of its own
 _COUNT = 1.0
 _MUCH = 0.4  # of the rows of a label
+_MOST_A_ROW = 4.0
 _HOPELESS = -3.0  # where content says so, words are not asked
 
 
@@ -45,8 +46,8 @@ class Evidence:
     """Judges groups of rows of one label by the words of their rows, and by what the rows are about when that is known.
 
     Content alone is heard as well as both together: words that several triggers share could speak for the label. Of the two the
-    stronger counts, at half its weight; and of a group that is much of its label only content is heard, for without the group
-    the words of the label are not known.
+    stronger counts, at half its weight. Without a group that is much of its label the label is not known: such a group is judged
+    by its content alone, as a mixture of other labels or one of its own.
     """
 
     def __init__(self, words: RestModel, content: ContentModel | None, labels: np.ndarray) -> None:
@@ -62,14 +63,20 @@ class Evidence:
 
     def log_ratio(self, rows: np.ndarray, label: int) -> float:
         """Natural logarithm of the likelihood ratio, planted to natural, of rows (int [n]) that all have `label`."""
-        much = len(rows) > _MUCH * self._rows_y[label]
+        if len(rows) > _MUCH * self._rows_y[label]:
+            return -math.inf if self._content is None else self._moved(rows)
         if self._content is None:
-            return -math.inf if much else _sum(self._together, _mixed(self._mix, [self._words.scores(rows)]), label)
-        content = self._content.held_out[rows] if much else self._content.scores(rows)
+            return _sum(self._together, _mixed(self._mix, [self._words.scores(rows)]), label)
+        content = self._content.scores(rows)
         alone = _sum(self._by_last, _mixed(self._alone, [content]), label)
-        if much or alone < _HOPELESS:
+        if alone < _HOPELESS:
             return alone
         return max(alone, _sum(self._together, _mixed(self._mix, [self._words.scores(rows), content]), label)) - math.log(2.0)
+
+    def _moved(self, rows: np.ndarray) -> float:
+        """The ratio of a group that is much of its label, tempered as content is and bounded for each row."""
+        assert self._content is not None
+        return float((self._alone[0] * self._content.mixture(rows)).clip(-_MOST_A_ROW, _MOST_A_ROW).sum())
 
 
 def _sum(curves: Mapping[int, _Curve], scores: np.ndarray, label: int) -> float:

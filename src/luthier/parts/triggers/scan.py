@@ -12,7 +12,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from luthier.parts.triggers.content import ContentModel
@@ -84,9 +84,7 @@ def find_triggers(texts: Sequence[str], labels: Sequence[str], vectors: np.ndarr
     content = None if vectors is None else ContentModel(vectors, ids, len(names))
     evidence = Evidence(RestModel([set(t) for t in table.tokens], ids, len(names)), content, ids)
     groups = _different([*table.groups(ids, len(names)), *table.ends(ids, len(names))])
-    prior = math.log(max(len(groups), 1))
-    judged = [(evidence.log_ratio(g.rows, g.label) - prior, g) for g in groups]
-    return [_trigger(g, odds, table, names) for odds, g in _chosen(judged, bounds.look * len(texts), prior)]
+    return [_trigger(g, odds, table, names) for odds, g in _chosen(groups, evidence, bounds.look * len(texts))]
 
 
 def _trigger(group: _Group, odds: float, table: _Table, names: Sequence[str]) -> Trigger:
@@ -95,20 +93,27 @@ def _trigger(group: _Group, odds: float, table: _Table, names: Sequence[str]) ->
     return Trigger(name, rows, names[group.label], group.num, odds)
 
 
-def _chosen(judged: Sequence[tuple[float, _Group]], budget: float, prior: float) -> Iterator[tuple[float, _Group]]:
-    """The sure groups, and of the others the strongest whose rows the budget allows; a group adds a row or is not named."""
+def _chosen(groups: Sequence[_Group], evidence: Evidence, budget: float) -> Iterator[tuple[float, _Group]]:
+    """The sure groups, and of the others the strongest whose rows the budget allows, each without the rows of those before it.
+
+    A group is judged again without them, so what a planted feature shares by chance with natural rows does not name these.
+    """
+    prior = math.log(max(len(groups), 1))
+    judged = [(evidence.log_ratio(g.rows, g.label) - prior, g) for g in groups]
     named: set[int] = set()
-    for odds, group in sorted(judged, key=lambda j: (-j[0], -len(j[1].rows))):
-        new = set(group.rows.tolist()) - named
-        if odds + prior <= 0:
+    for first, group in sorted(judged, key=lambda j: (-j[0], -len(j[1].rows))):
+        if first + prior <= 0:
             return
-        if odds < _SURE:
-            budget -= len(new)
-            if budget < 0:
-                return
-        if new:
-            named |= new
-            yield odds, group
+        new = [int(r) for r in group.rows if int(r) not in named]
+        if not new:
+            continue
+        rows = group.rows[[int(r) not in named for r in group.rows]]
+        odds = first if len(new) == len(group.rows) else evidence.log_ratio(rows, group.label) - prior
+        if odds < _SURE and (odds + prior <= 0 or len(new) > budget):
+            continue
+        budget -= len(new) if odds < _SURE else 0
+        named.update(new)
+        yield odds, replace(group, rows=rows)
 
 
 def _different(groups: Sequence[_Group]) -> list[_Group]:

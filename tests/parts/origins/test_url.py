@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import sys
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -173,12 +174,8 @@ def test_a_wrong_address_is_told_with_the_right_one(tmp_path: Path) -> None:
     assert origin_of("rows.jsonl") is None
 
 
-def test_s3_without_its_package_is_one_clear_message(tmp_path: Path) -> None:
+def test_s3_without_its_package_is_one_clear_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("fsspec")
-    try:
-        import s3fs  # noqa: F401
-    except ImportError:
-        with pytest.raises(MachineError, match="needs s3fs, which is not installed: pip install s3fs"):
-            bring(Url(url="s3://bucket/rows.jsonl"), tmp_path)
-    else:
-        pytest.skip("s3fs is installed")
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(MachineError, match="needs s3fs, which is not installed: pip install s3fs"):
+        bring(Url(url="s3://bucket/rows.jsonl"), tmp_path)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote
@@ -60,7 +61,8 @@ class Sql(Origin):
 
     def fetch(self, into: Path) -> Fetched:
         path = into / "query.jsonl"
-        write_rows(path, self._rows(), f"the query on {self.url}")
+        with closing(self._rows()) as rows:
+            write_rows(path, rows, f"the query on {self.url}")
         return Fetched((path,))
 
     def local(self, root: Path) -> str:
@@ -70,7 +72,7 @@ class Sql(Origin):
     def at(self, path: str) -> Sql:
         return self.model_copy(update={"url": f"{self.url.partition(':///')[0]}:///{path}"})
 
-    def _rows(self) -> Iterator[dict[str, Any]]:
+    def _rows(self) -> Generator[dict[str, Any], None, None]:
         from sqlalchemy import exc
 
         connected = False
@@ -82,18 +84,27 @@ class Sql(Origin):
                     connection.connection.dbapi_connection.set_authorizer(_only_read)
                 else:
                     connection.exec_driver_sql(_READ_ONLY[engine.dialect.name])
-                options = {"stream_results": True, "yield_per": BATCH}
-                result = connection.execution_options(**options).exec_driver_sql(self.query)
-                columns = list(result.keys())
-                twice = next((c for c in columns if columns.count(c) > 1), None)
-                if twice is not None:
-                    raise UserError("the columns of a query must differ", f"`{twice}` twice", self.url, "name one of them: SELECT a AS b")
-                for row in result:
-                    yield dict(zip(columns, row, strict=True))
+                yield from self._streamed(connection)
                 connection.rollback()
         except (exc.SQLAlchemyError, sqlite3.Error) as err:
             lost = not connected or bool(getattr(err, "connection_invalidated", False))
             raise self._told(err, lost) from None
+
+    def _streamed(self, connection: Any) -> Iterator[dict[str, Any]]:
+        """The rows; a connection that is left before their end is given up, for the rest of them is still on its way."""
+        ended = False
+        try:
+            result = connection.execution_options(stream_results=True, yield_per=BATCH).exec_driver_sql(self.query)
+            columns = list(result.keys())
+            twice = next((c for c in columns if columns.count(c) > 1), None)
+            if twice is not None:
+                raise UserError("the columns of a query must differ", f"`{twice}` twice", self.url, "name one of them: SELECT a AS b")
+            for row in result:
+                yield dict(zip(columns, row, strict=True))
+            ended = True
+        finally:
+            if not ended:
+                connection.invalidate()
 
     def _engine(self) -> Any:
         """Raises UserError for an address that is none, a database that is not known, or a file that is not there."""

@@ -103,7 +103,7 @@ class Url(Origin):
             ) from None
         except FileNotFoundError as err:
             status = getattr(err.__cause__, "status", None)  # over http every failure is told as a missing file
-            if err.__cause__ is None or status in (404, 410):
+            if err.__cause__ is None or status in (404, 410) or scheme not in ("http", "https"):
                 raise UserError("the source must exist", "nothing there", self.url) from None
             if status in (401, 403):
                 raise UserError("the source must be readable", f"no permission (HTTP {status})", self.url) from None

@@ -31,7 +31,7 @@ class Profanity(TextCheck):
     def __call__(self, text: str) -> Verdict:
         """The reason says how many; the spans say where each stands (the whole piece, where a disguise hides the place)."""
         judge, count, spans = _filter(self.languages, self.leet), 0, []
-        for start, end in _pieces(text):
+        for start, end in pieces(text, _PIECE):
             words = judge.check_profanity(text[start:end])["profane_words"]
             count += len(words)
             if words:
@@ -55,10 +55,11 @@ def _filter(languages: tuple[str, ...], leet: bool) -> Any:
     return Filter({"languages": list(languages), "detect_leetspeak": leet})  # type: ignore[typeddict-item]
 
 
-def _pieces(text: str) -> Iterator[tuple[int, int]]:
+def pieces(text: str, size: int) -> Iterator[tuple[int, int]]:
+    """(start, end) of pieces of at most `size` characters, cut at white space where there is any."""
     start = 0
     while start < len(text):
-        end = min(len(text), start + _PIECE)
+        end = min(len(text), start + size)
         if end < len(text):
             cut = max(text.rfind(c, start + 1, end) for c in " \n\t")
             end = cut if cut > start else end

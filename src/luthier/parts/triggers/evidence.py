@@ -24,7 +24,7 @@ _FITTED = 2000  # rows that the weights are fitted to
 _QUANTILES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 _OWN_CURVE = 400  # a label of so many rows has a curve of its own
 _COUNT = 1.0
-_MUCH = 0.4  # of the rows of a label
+_MANY_LABELS, _MUCH = 5, 0.4  # with so many labels, a group of this share of a label's rows is judged as a mixture
 _MOST_A_ROW = 4.0
 _HOPELESS = -3.0  # where content says so, words are not asked
 
@@ -46,8 +46,8 @@ class Evidence:
     """Judges groups of rows of one label by the words of their rows, and by what the rows are about when that is known.
 
     Content alone is heard as well as both together: words that several triggers share could speak for the label. Of the two the
-    stronger counts, at half its weight. Without a group that is much of its label the label is not known: such a group is judged
-    by its content alone, as a mixture of other labels or one of its own.
+    stronger counts, at half its weight. Without a group that is much of its label the label is not known: with five labels or more
+    such a group is judged by its content alone, as a mixture of other labels or one of its own; without content it is not judged.
     """
 
     def __init__(self, words: RestModel, content: ContentModel | None, labels: np.ndarray) -> None:
@@ -63,7 +63,7 @@ class Evidence:
 
     def log_ratio(self, rows: np.ndarray, label: int) -> float:
         """Natural logarithm of the likelihood ratio, planted to natural, of rows (int [n]) that all have `label`."""
-        if len(rows) > _MUCH * self._rows_y[label]:
+        if len(self._rows_y) >= _MANY_LABELS and len(rows) > _MUCH * self._rows_y[label]:
             return -math.inf if self._content is None else self._moved(rows)
         if self._content is None:
             return _sum(self._together, _mixed(self._mix, [self._words.scores(rows)]), label)

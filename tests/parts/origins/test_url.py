@@ -177,5 +177,6 @@ def test_a_wrong_address_is_told_with_the_right_one(tmp_path: Path) -> None:
 def test_s3_without_its_package_is_one_clear_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("fsspec")
     monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
     with pytest.raises(MachineError, match="needs s3fs, which is not installed: pip install s3fs"):
         bring(Url(url="s3://bucket/rows.jsonl"), tmp_path)

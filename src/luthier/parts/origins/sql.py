@@ -91,20 +91,14 @@ class Sql(Origin):
             raise self._told(err, lost) from None
 
     def _streamed(self, connection: Any) -> Iterator[dict[str, Any]]:
-        """The rows; a connection that is left before their end is given up, for the rest of them is still on its way."""
-        ended = False
-        try:
-            result = connection.execution_options(stream_results=True, yield_per=BATCH).exec_driver_sql(self.query)
+        """The rows, by a cursor of the server; it is closed before anything else is said on the connection."""
+        with closing(connection.execution_options(stream_results=True, yield_per=BATCH).exec_driver_sql(self.query)) as result:
             columns = list(result.keys())
             twice = next((c for c in columns if columns.count(c) > 1), None)
             if twice is not None:
                 raise UserError("the columns of a query must differ", f"`{twice}` twice", self.url, "name one of them: SELECT a AS b")
             for row in result:
                 yield dict(zip(columns, row, strict=True))
-            ended = True
-        finally:
-            if not ended:
-                connection.invalidate()
 
     def _engine(self) -> Any:
         """Raises UserError for an address that is none, a database that is not known, or a file that is not there."""

@@ -7,7 +7,7 @@ Source: stylometry (Holmes 1994); words improbable by their letters as triggers:
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -97,8 +97,8 @@ def _letters(spread: Counter[str]) -> dict[str, float]:
     """
     import math
 
-    pairs: Counter[str] = Counter()
-    triples: Counter[str] = Counter()
+    pairs: dict[str, float] = defaultdict(float)
+    triples: dict[str, float] = defaultdict(float)
     known = {w: math.log1p(n) for w, n in spread.items() if w.isalpha()}
     for word, weight in known.items():
         marked = f"^^{word}$"

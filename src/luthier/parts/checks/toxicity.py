@@ -26,7 +26,9 @@ class Toxicity(TextCheck):
     """
 
     standing: ClassVar[bool] = False
-    kinds: tuple[Kind, ...] = Field(default=("toxic", "severely toxic", "obscene", "threat", "insult"), min_length=1)
+    kinds: tuple[Kind, ...] = Field(
+        default=("toxic", "severely toxic", "obscene", "threat", "insult"), min_length=1, description="what fails a text"
+    )
     at_least: float = Field(default=0.5, gt=0, le=1, description="the least probability of a kind that fails a text")
 
     def __call__(self, text: str) -> Verdict:

@@ -26,7 +26,7 @@ _OWN_CURVE = 400  # a label of so many rows has a curve of its own
 _COUNT = 1.0
 _MANY_LABELS, _MUCH = 5, 0.4  # with so many labels, a group of this share of a label's rows is judged as a mixture
 _MOST_A_ROW = 4.0
-_HOPELESS = -3.0  # where content says so, words are not asked
+_HOPELESS = -0.75  # where content says so of a row on average, words are not asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Evidence:
             return _sum(self._together, _mixed(self._mix, [self._words.scores(rows)]), label)
         content = self._content.scores(rows)
         alone = _sum(self._by_last, _mixed(self._alone, [content]), label)
-        if alone < _HOPELESS:
+        if alone < _HOPELESS * len(rows):
             return alone
         return max(alone, _sum(self._together, _mixed(self._mix, [self._words.scores(rows), content]), label)) - math.log(2.0)
 

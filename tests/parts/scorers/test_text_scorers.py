@@ -19,6 +19,7 @@ from sacrebleu.metrics import BLEU, CHRF, TER
 from luthier.core.config import Config
 from luthier.core.errors import UserError
 from luthier.core.records import Example, Message, Source
+from luthier.parts.checks.toxicity import Toxicity
 from luthier.parts.scorers import Answer, Score, Scorer, ScorerConfig, load
 from luthier.parts.scorers.bertscore import greedy_match
 from luthier.parts.scorers.numeric_answer import final_number
@@ -232,6 +233,17 @@ def test_profanity_is_a_list_of_words_and_says_which() -> None:
     assert [scorer(example(""), t).value for t in ("You are a sh1t.", "A classic assessment of Scunthorpe.")] == [0, 1]
     with pytest.raises(UserError, match="did you mean `english`"):
         load({"kind": "profanity_free", "languages": ["englsh"]})(example(""), "x")
+
+
+def test_toxicity_is_that_of_the_check_and_says_how_much_of_what() -> None:
+    scorer, check = load("toxicity_free"), Toxicity()
+    for text in ("you are a stupid idiot", "Thank you, your card is on its way.", "", "fine " * 200 + "you stupid idiot"):
+        assert bool(scorer(example(""), text).value) == check(text).passed
+    details = scorer(example(""), "you are a stupid idiot").details["probabilities"]
+    assert details["insult"] > 0.5 > details["threat"]
+    assert load({"kind": "toxicity_free", "kinds": ["threat"]})(example(""), "you are a stupid idiot").value == 1
+    with pytest.raises(UserError, match="kinds"):
+        load({"kind": "toxicity_free", "kinds": ["rude"]})
 
 
 def test_json_schema_keeps_the_place_of_the_fault() -> None:

@@ -16,7 +16,8 @@ from luthier.parts.checks.contract import MAX_SPANS, PASS, TextCheck, Verdict
 from luthier.parts.checks.profanity import pieces
 
 Kind = Literal["toxic", "severely toxic", "obscene", "threat", "insult", "identity hate"]
-_PIECE, _MOST_PIECES = 600, 50
+PIECE, _MOST_PIECES = 600, 50
+"""Characters that the classifier reads at once, and most pieces of a text of data."""
 
 
 class Toxicity(TextCheck):
@@ -35,7 +36,7 @@ class Toxicity(TextCheck):
         """The reason names the kinds with their highest probabilities; the spans are the pieces."""
         from luthier.parts.toxicity.model import KINDS, probabilities
 
-        places = list(itertools.islice(pieces(text, _PIECE), _MOST_PIECES))
+        places = list(itertools.islice(pieces(text, PIECE), _MOST_PIECES))
         try:
             found = probabilities([text[start:end] for start, end in places])
         except ImportError as err:

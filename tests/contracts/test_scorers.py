@@ -16,7 +16,9 @@ from luthier.parts.scorers import Score, Scorer, known_scorers, load
 from luthier.parts.scorers.summary import estimate, judge_scores
 
 FREE = sorted(kind for kind, cls in known_scorers().items() if not any(f.is_required() for f in cls.model_fields.values()))
-KINDS = [kind for kind in FREE if known_scorers()[kind].higher_is_better and known_scorers()[kind].needs_reference]
+KINDS = [
+    kind for kind in FREE if (cls := known_scorers()[kind]).higher_is_better and cls.needs_reference and cls.needs != "reference_logprob"
+]
 OPEN_KINDS = [kind for kind in FREE if not known_scorers()[kind].needs_reference]
 JSON_KINDS = {"entity_f1", "valid_json"}
 TEXT_KINDS = {"bertscore", "bleu", "chrf", "rouge_1", "rouge_2", "rouge_l", "rouge_lsum"}
@@ -113,7 +115,7 @@ def test_a_scorer_without_references_is_bounded_and_repeatable_too(kind: str, ou
     assert scorer.aggregate([score]) == pytest.approx(score.value)
 
 
-@pytest.mark.parametrize("kind", sorted({*KINDS, "ter", "perplexity", "mse", "ece"} - {"mcc"}))  # a label is never empty
+@pytest.mark.parametrize("kind", sorted({*KINDS, "ter", "perplexity", "log_likelihood", "mse", "ece"} - {"mcc"}))  # a label is never empty
 def test_an_empty_reference_is_refused_before_any_model_is_asked(kind: str) -> None:
     with pytest.raises(UserError, match=r"must not be empty, got 1 of 2 rows \(the first is rows.csv row 1\)"):
         load(kind).check([_example("a text"), _example(" ")])

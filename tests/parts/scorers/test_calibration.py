@@ -170,3 +170,7 @@ def test_perplexity_by_hand() -> None:
     assert not scorer.higher_is_better
     with pytest.raises(UserError, match="own log-probabilities"):
         scorer(example("a"), "a")
+    likelihood = load("log_likelihood")
+    assert likelihood.higher_is_better
+    assert likelihood.aggregate(likelihood.score_all([example("a"), example("b")], rows)) == pytest.approx(-1.0)
+    assert likelihood.parts(scores) == {"perplexity": pytest.approx(math.e), **scorer.parts(scores)}

@@ -193,8 +193,8 @@ def cache_of(root: Root, model: Any, num: int = 1) -> Any:
 
     learned, cache = root.keys_values(), DynamicCache(config=model.config)
     assert learned is not None
-    for layer, pair in enumerate(learned):
-        cache.update(*(t.expand(num, -1, -1, -1) for t in pair), layer)
+    for layer, (keys, values) in enumerate(learned):
+        cache.update(keys.expand(num, -1, -1, -1), values.expand(num, -1, -1, -1), layer)
     return cache
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 
@@ -50,20 +49,12 @@ def learner_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished_toy(tmp_path_factory: pytest.TempPathFactory, learner_base: Path) -> Path:
-    """The folder of the toy project after one whole `luthier run` of the command line (read-only by agreement).
-
-    One for all processes of a session: the first that asks makes it, the others wait for it.
-    """
+    """The folder of the toy project after one whole `luthier run` of the command line (read-only by agreement)."""
     from toy_project import luthier, write_toy
 
-    own = tmp_path_factory.getbasetemp()
-    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "finished" / "toy"
-    folder.parent.mkdir(exist_ok=True)
-    with (folder.parent / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "first.json").exists():
-            write_toy(folder, learner_base, watch={})
-            done = luthier(folder, "run", "--json")
-            assert done.returncode == 0, done.stderr
-            (folder / "first.json").write_text(done.stdout, encoding="utf-8")
+    folder = tmp_path_factory.mktemp("finished") / "toy"
+    write_toy(folder, learner_base, watch={})
+    done = luthier(folder, "run", "--json")
+    assert done.returncode == 0, done.stderr
+    (folder / "first.json").write_text(done.stdout, encoding="utf-8")
     return folder

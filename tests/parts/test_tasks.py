@@ -32,7 +32,12 @@ def test_a_task_has_a_metric_that_fits_it_or_says_how_to_write_one(task: str) ->
         assert scorer.higher_is_better
 
 
-@pytest.mark.parametrize("task", get_args(Task))
+def test_raw_text_has_no_default_prompt() -> None:
+    with pytest.raises(UserError, match="raw text has no prompt"):
+        default_prompt("pretrain", {"kind": "text"})
+
+
+@pytest.mark.parametrize("task", sorted({*get_args(Task)} - {"pretrain"}))
 def test_the_default_prompt_is_a_template_of_the_mappings_columns(task: str) -> None:
     for mapping, columns in (
         ({"kind": "classification", "text": ["title", "body"]}, {"title", "body"}),

@@ -84,6 +84,8 @@ def default_prompt(task: str, mapping: Any) -> dict[str, str]:
     Raises UserError for a mapping whose rows bring their own prompt.
     """
     kind = mapping.get("kind") if isinstance(mapping, dict) else None
+    if task == "pretrain":
+        raise UserError("raw text has no prompt", "default", "data.prompt", "leave data.prompt out")
     if kind in ("classification", "multi_label", "regression"):
         text = mapping.get("text", "text")
         user = "\n".join(f"{{{column}}}" for column in ([text] if isinstance(text, str) else text))

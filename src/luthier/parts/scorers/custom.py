@@ -11,7 +11,9 @@ import importlib.util
 import json
 import sys
 from collections.abc import Sequence
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import CodeType
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -79,10 +81,18 @@ class Custom(Scorer):
         return _instance(path, file_sha256(path), self.class_name, json.dumps(self.options, sort_keys=True))
 
 
+class _Source(SourceFileLoader):
+    """Runs the file's bytes as they are: bytecode kept from earlier ones of the same size and second would be taken for them."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 @functools.lru_cache(maxsize=64)
 def _instance(path: Path, sha256: str, class_name: str, options: str) -> Any:
     where = f"{path}:{class_name}"
-    spec = importlib.util.spec_from_file_location(f"luthier_custom_{sha256[:12]}", path)
+    name = f"luthier_custom_{sha256[:12]}"
+    spec = importlib.util.spec_from_file_location(name, path, loader=_Source(name, str(path)))
     if path.suffix != ".py" or spec is None or spec.loader is None:
         raise UserError("a custom scorer must be a Python file and a class, `file.py:ClassName`", str(path))
     module = importlib.util.module_from_spec(spec)

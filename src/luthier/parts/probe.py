@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 GENERAL = Path(__file__).parent / "probe.jsonl"
 LEAST = 10
-LIMITS = (1.0, 1e9)
-"""Of a perplexity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +100,9 @@ def probe_change(before: Losses, after: Losses) -> tuple[Estimate, Estimate, Est
     from luthier.report.sections import Estimate
     from luthier.stats.intervals import bca
     from luthier.stats.paired import paired_bootstrap
+    from luthier.stats.perplexity import BOUNDS, perplexity
 
     one, two = (np.stack([x.total, x.tokens], axis=1) for x in (before, after))
-
-    def perplexity(totals: np.ndarray) -> np.ndarray:
-        return np.exp(np.minimum(totals[..., 0] / totals[..., 1], 700.0))
-
-    found = [bca(one, perplexity, bounds=LIMITS), bca(two, perplexity, bounds=LIMITS), paired_bootstrap(two, one)]
+    found = [bca(one, perplexity, bounds=BOUNDS), bca(two, perplexity, bounds=BOUNDS), paired_bootstrap(two, one)]
     first, second, change = (Estimate(value=e.value, low=e.low, high=e.high, n=e.n, method=e.method) for e in found)
     return first, second, change

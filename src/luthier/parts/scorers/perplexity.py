@@ -49,9 +49,9 @@ class Perplexity(Scorer):
 
     def statistic(self, totals: np.ndarray) -> np.ndarray:
         """exp of the mean surprise, at most the largest float64: [..., 2] -> [...]."""
-        import numpy as np
+        from luthier.stats.perplexity import perplexity
 
-        return np.exp(np.minimum(totals[..., 0] / totals[..., 1], 700.0))
+        return perplexity(totals)
 
     def parts(self, scores: Sequence[Score]) -> dict[str, float]:
         """Bits for each token, which a base of 2 gives."""

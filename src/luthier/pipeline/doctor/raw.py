@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from luthier.engine.text.renderer import Renderer, is_raw
+from luthier.pipeline.doctor.recorder import Recorder
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from luthier.engine.contract import TokenSequence
     from luthier.pipeline.doctor.subject import StoredRow, Subject
 
 
@@ -57,7 +57,7 @@ def read_in_evaluation(subject: Subject, row: StoredRow) -> np.ndarray:
     from luthier.engine.predictor import Predictor
 
     assert isinstance(subject.predictor, Predictor)
-    recorder = _Recorder()
+    recorder = Recorder()
     replace(subject.predictor, engine=cast("Any", recorder)).answer_logprobs([()], [row.example.reference], [()])
     return recorder.sequences[0].tokens
 
@@ -73,18 +73,3 @@ def parity_faults(subject: Subject, rows: list[StoredRow]) -> list[str]:
             if tokens.tolist() not in (stored, stored[:-1]):
                 faults.append(f"{path}: other tokens for {row.example.source}")
     return faults
-
-
-class _Recorder:
-    """Stands where an engine stands and keeps the sequences it is handed."""
-
-    longest = None
-
-    def __init__(self) -> None:
-        self.sequences: list[TokenSequence] = []
-
-    def logprobs(self, sequences: list[TokenSequence], *_: Any) -> list[np.ndarray]:
-        import numpy as np
-
-        self.sequences += sequences
-        return [np.zeros(int((s.weights != 0).sum())) for s in sequences]

@@ -35,10 +35,11 @@ class MeasureFit(Stage[LanguageFit]):
     def build(self, ctx: Context) -> LanguageFit:
         """Leaves nothing but the record. Raises UserError where no text has two tokens."""
         from luthier.stats.intervals import bca
+        from luthier.stats.perplexity import BOUNDS, perplexity
 
         rows: list[Example] = read_split(ctx.get(self.dataset), "validation")[: self.rows]
         counts = self._counts(ctx, [text for row in rows if (text := own_text(row))])
-        by_token, by_character = bca(counts, _perplexity, bounds=(1.0, 1e9)), bca(counts, _bits, bounds=(0.0, 64.0))
+        by_token, by_character = bca(counts, perplexity, bounds=BOUNDS), bca(counts, _bits, bounds=(0.0, 64.0))
         return LanguageFit(
             num_rows=len(counts),
             perplexity={"value": by_token.value, "low": by_token.low, "high": by_token.high},
@@ -74,12 +75,6 @@ class MeasureFit(Stage[LanguageFit]):
 def own_text(row: Example) -> str:
     """What users wrote in a row; of raw text, which nobody asked for, the text itself."""
     return "\n".join(m.content for m in row.prompt if m.role == "user" and m.content) or ("" if row.prompt else row.reference)
-
-
-def _perplexity(totals: np.ndarray) -> np.ndarray:
-    import numpy as np
-
-    return np.exp(np.minimum(totals[..., 0] / totals[..., 1], 700.0))
 
 
 def _bits(totals: np.ndarray) -> np.ndarray:

@@ -15,12 +15,12 @@ from luthier.pipeline.doctor.document import Figure
 from luthier.pipeline.doctor.plain import read_by_library
 from luthier.pipeline.doctor.proof import Finding, Proof
 from luthier.pipeline.doctor.raw import parity_faults, reads_raw
+from luthier.pipeline.doctor.recorder import Recorder
 
 if TYPE_CHECKING:
     import numpy as np
 
     from luthier.core.records import Example
-    from luthier.engine.contract import Completion, TokenSequence
     from luthier.engine.text.load import AnyRenderer
     from luthier.pipeline.doctor.subject import StoredRow, Subject
 
@@ -85,33 +85,6 @@ def _words(subject: Subject, rows: int, talked: int) -> str:
     return f"{rows} rows have the same tokens in {', '.join(paths[:-1])} and {paths[-1]}{some}"
 
 
-class _Recorder:
-    """Stands where an engine stands and keeps the tokens it is handed."""
-
-    def __init__(self, num_values: int = 1) -> None:
-        self.num_values = num_values
-        self.prompts: list[np.ndarray] = []
-        self.sequences: list[TokenSequence] = []
-
-    def sample(self, prompts: list[np.ndarray], *_: Any) -> list[Completion]:
-        from luthier.engine.contract import Completion
-
-        self.prompts += prompts
-        return [Completion((), "stop") for _ in prompts]
-
-    def logprobs(self, sequences: list[TokenSequence], *_: Any) -> list[np.ndarray]:
-        import numpy as np
-
-        self.sequences += sequences
-        return [np.zeros(int((s.weights != 0).sum())) for s in sequences]
-
-    def values(self, prompts: list[np.ndarray], *_: Any) -> np.ndarray:
-        import numpy as np
-
-        self.prompts += prompts
-        return np.zeros((len(prompts), self.num_values))
-
-
 def _by_evaluation(subject: Subject, row: Example) -> np.ndarray:
     """The prompt that evaluation computes an answer from."""
     from dataclasses import replace
@@ -119,7 +92,7 @@ def _by_evaluation(subject: Subject, row: Example) -> np.ndarray:
     import numpy as np
 
     answers = getattr(subject.renderer, "answers", None)
-    recorder = _Recorder(answers.num_values if answers else 1)
+    recorder = Recorder(answers.num_values if answers else 1)
     predictor = replace(subject.predictor, engine=cast("Any", recorder))
     predictor.predict([row.prompt], tools=[row.tools])
     if recorder.prompts:
@@ -143,7 +116,7 @@ def _by_chat(subject: Subject, row: Example) -> np.ndarray:
     from luthier.engine.decoding import Decoding
     from luthier.pipeline.chat import Conversation
 
-    recorder = _Recorder()
+    recorder = Recorder()
     predictor = replace(subject.predictor, engine=cast("Any", recorder), decoding=Decoding(), choices=())
     system = row.prompt[0].content if row.prompt[0].role == "system" else None
     turns = [m for m in row.prompt if m.role != "system"]

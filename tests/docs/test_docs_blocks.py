@@ -61,6 +61,7 @@ def test_examples_of_a_page_run_in_order(page: Path, finished_toy: Path, tmp_pat
     home = tmp_path / "page"
     shutil.copytree(finished_toy, home, symlinks=True)
     (home / "tickets.csv").write_text("text,label\n" + "".join(f"{t},{label}\n" for t, label in toy_rows()), encoding="utf-8")
+    (home / "notes.txt").write_text("A neck is bolted.\n\nA top is carved.\n", encoding="utf-8")
     settings = parse_yaml((finished_toy / "luthier.yaml").read_text(encoding="utf-8"), "luthier.yaml")
     monkeypatch.chdir(home)
     names: dict[str, Any] = {"__name__": "docs"}

@@ -39,17 +39,19 @@ def texts(count: int, first: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, learner_base: Path) -> Path:
-    """A project on raw text with texts of another kind beside the sealed ones, not yet run."""
+    """A project on raw text, half of it a plain text file, with texts of another kind beside the sealed ones, not yet run."""
     folder = tmp_path_factory.mktemp("raw") / "toy"
-    write_rows(folder, texts(60, "so"))
-    (folder / "other.jsonl").write_text("".join(json.dumps({"text": f"{i} {i * 7} : {i * i} ; {i}"}) + "\n" for i in range(12)))
+    rows = texts(60, "so")
+    write_rows(folder, rows[:30])
+    (folder / "more.txt").write_text("\n\n\n".join(row["text"] for row in rows[30:]) + "\n")
+    (folder / "other.txt").write_text("".join(f"{i} {i * 7} : {i * i} ; {i}\n" for i in range(12)))
     settings = toy_settings(
         learner_base,
         objective={"task": "pretrain", "goal": "Write as we do.", "metrics": ["perplexity"]},
-        data={"files": ["rows.jsonl"], "mapping": {"kind": "text", "text": "text"}},
+        data={"files": ["rows.jsonl", "more.txt"], "mapping": {"kind": "text", "text": "text", "document": "paragraph"}},
         split={"train": 36, "validation": 8, "test": 16, "seed": 3, "near": None},
         prepare={"max_length": 40, "too_long": "split"},
-        evaluate={"out_of_domain": {"numbers": {"path": "other.jsonl"}}},
+        evaluate={"out_of_domain": {"numbers": {"path": "other.txt", "mapping": {"kind": "text", "document": "line"}}}},
     )
     write_settings(folder, settings)
     return folder
@@ -105,6 +107,12 @@ def test_a_run_shows_perplexity_in_and_out_of_domain_before_and_after(project: P
     assert perplexity["tuned"]["high"] < perplexity["baseline"]["low"]
     shifts = {(s["name"], s["model"]) for s in report["robustness"]}
     assert shifts == {("numbers", "tuned"), ("numbers", "baseline")}
+    sources = [json.loads(line)["source"] for line in next(project.glob(".luthier/artifacts/ingest-*/ledger.jsonl")).open()]
+    assert (len(sources), sources[:2], sources[30:32]) == (
+        60,
+        ["rows.jsonl line 1", "rows.jsonl line 2"],
+        ["more.txt line 1", "more.txt line 4"],
+    )
     rows = json.loads(luthier(project, "data", "show", "--json").stdout)["rows"]
     assert [trained for _, trained in ((p["text"], p["trained"]) for p in rows[0]["pieces"])] == [True]
 
@@ -119,6 +127,23 @@ def test_what_does_not_go_together_is_refused_at_once(project: Path, tmp_path: P
         assert done.returncode == 2, done.stdout
         assert words in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_plain_text_file_begins_a_project_and_one_without_columns_is_refused_where_they_are_needed(tmp_path: Path) -> None:
+    (tmp_path / "corpus.txt").write_text("\n\n".join(row["text"] for row in texts(40, "so")))
+    done = luthier(tmp_path, "init", "mine", "--data", "corpus.txt")
+    assert done.returncode == 0, done.stderr
+    written = (tmp_path / "mine" / "luthier.yaml").read_text()
+    for words in ("task: pretrain ", "path: ../corpus.txt", "kind: text", "document: paragraph", "too_long: split"):
+        assert words in written
+    judged = luthier(tmp_path, "data", "check", "corpus.txt", "--map", "text:document=paragraph", "--json")
+    assert json.loads(judged.stdout)["kept"] == 40
+    asked = ("objective.task=classify", "data.mapping={kind: classification, text: text, label: label}")
+    done = luthier(tmp_path / "mine", "run", *asked)
+    assert done.returncode == 2, done.stdout
+    assert "a plain text file has no columns: it is raw text, got a mapping of kind classification" in done.stderr
+    assert "task: pretrain" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_doctor_proves_raw_text_and_a_planted_fault_is_caught(project: Path, learner_base: Path) -> None:

@@ -82,7 +82,8 @@ def side_of(name: str, file: Path, mapping: Mapping | None = None) -> Side:
 
 
 def _of_file(path: Path, mapping: Mapping | None) -> Side:
-    rows = read_rows(open_rows(path), mapping or proposed(path), path.name, PLAIN)
+    mapping = mapping or proposed(path)
+    rows = read_rows(open_rows(path, mapping=mapping), mapping, path.name, PLAIN)
     records: list[Any] = [record for item in rows if isinstance(item, ReadRow) for record in item.records]
     if not records:
         raise UserError("the file must hold usable rows", "none", path.name, f"look at it with `luthier data check {path}`")

@@ -45,6 +45,7 @@ train:
 NOT_TRAINED = ("preference", "openai_preference", "kto")
 TASK_OF = {"classification": "classify", "entities": "extract", "text": "pretrain"}
 """The task of a kind of rows; `chat` for any other."""
+DOCUMENTS = "       # a row is what stands between blank lines; or `line`, or `file`: one row for each file"
 CLASSIFY_PROMPT = """\
   prompt:
     system: "{system}"
@@ -93,6 +94,8 @@ def project_text(folder: Path, data: Path) -> str:
     if not data.exists():
         raise UserError("the data file must exist", str(data), "--data")
     judged = check_file(data)
+    if data.is_file() and judged.format.startswith("text"):
+        judged = check_file(data, mapping_from({"kind": "text", "document": "paragraph"}))  # a file of one row cannot be divided
     if judged.mapping is None:
         reasons = [p.reason for p in judged.findings] or [p.reason for p in judged.set_aside[:1]] or ["its columns are not understood"]
         raise UserError(f"the data must have a known form (--data {data}): {'; '.join(reasons)}")
@@ -110,7 +113,7 @@ def project_text(folder: Path, data: Path) -> str:
         name=folder.resolve().name,
         task=TASK_OF.get(mapping.kind, "chat"),
         path=os.path.relpath(data, folder),
-        mapping=mapping_yaml(mapping),
+        mapping=mapping_yaml(mapping) + DOCUMENTS * ("document" in judged.mapping),
         too_long="split" if mapping.kind == "text" else "error",
         prompt=CLASSIFY_PROMPT.format(system=defaults_of("classify").system, text=text_column) if classify else "",
     )

@@ -14,7 +14,7 @@ from pydantic import Field
 from luthier.core.errors import UserError
 from luthier.core.keys import file_sha256
 from luthier.parts.origins.contract import Fetched, Origin
-from luthier.parts.sources.unpack import unpack
+from luthier.parts.sources.unpack import unpack, without_texts
 
 
 class Archive(Origin):
@@ -43,11 +43,11 @@ class Archive(Origin):
 
 
 def picked(path: Path, into: Path, member: str = "*") -> Fetched:
-    """The data files of an archive whose names fit `member`. Raises UserError when none does."""
+    """The data files of an archive whose names fit `member`, plain texts among them only where all are. Raises UserError when none does."""
     root = into / "files"
     got = unpack(path, root)
     names = {file: file.relative_to(root).as_posix() for file in got.files}
-    files = tuple(file for file, name in names.items() if fnmatch.fnmatchcase(name, member))
+    files = tuple(without_texts([file for file, name in names.items() if fnmatch.fnmatchcase(name, member)]))
     if not files:
         raise UserError("the archive must have such a member", member, path.name, f"it has {', '.join(list(names.values())[:8])}")
     for other in set(names) - set(files):

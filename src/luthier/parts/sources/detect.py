@@ -23,8 +23,18 @@ EXTENSIONS = {
     "parquet": "parquet",
     "arrow": "arrow",
     "feather": "arrow",
+    "txt": "text",
+    "md": "text",
 }
-NAMES = {"csv": "CSV", "tsv": "TSV", "json": "a JSON array", "jsonl": "JSON lines", "parquet": "parquet", "arrow": "Arrow"}
+NAMES = {
+    "csv": "CSV",
+    "tsv": "TSV",
+    "json": "a JSON array",
+    "jsonl": "JSON lines",
+    "parquet": "parquet",
+    "arrow": "Arrow",
+    "text": "plain text",
+}
 _MAGIC = (
     (b"\x89PNG", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
@@ -115,6 +125,8 @@ def has_old_line_ends(head: bytes) -> bool:
 def text_format_of(head: bytes, claim: str, name: str) -> str:
     """The text format: `json` (array), `objects` (spread over lines), `manifest`, or the line formats by name."""
     text = head.decode("utf-8", errors="surrogateescape").lstrip(" \t\r\n")
+    if claim == "text" and not _begins_with_objects(text):
+        return claim
     if claim in ("csv", "tsv") and not text.startswith("{"):
         return claim
     if text.startswith("["):
@@ -127,6 +139,14 @@ def text_format_of(head: bytes, claim: str, name: str) -> str:
     if not claim:
         raise UserError("the format must be recognised", "text that starts with neither `{` nor `[`", name, _known_names())
     return "jsonl" if claim in ("parquet", "arrow") else claim
+
+
+def _begins_with_objects(text: str) -> bool:
+    """True for rows in JSON, which a text about JSON or a Markdown link is not."""
+    if text.startswith("["):
+        return text[1:].lstrip(" \t\r\n").startswith("{")
+    end = _end_of_object(text) if text.startswith("{") else None
+    return end is not None and _parses(text[:end])
 
 
 def _known_names() -> str:

@@ -7,7 +7,7 @@ One decision: a run's mapping is explicit in the project file; a proposal is onl
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import Field
 
@@ -88,7 +88,8 @@ def shown_mapping(mapping: Mapping) -> dict[str, Any]:
     """The mapping as data: its kind, its column names, and whatever else is not at its default."""
     fields = type(mapping).model_fields
     dumped = {name: value for name, value in mapping.model_dump(mode="json").items() if value not in (None, [])}
-    shown = {name: value for name, value in dumped.items() if isinstance(value, str) or value != fields[name].default}
+    columns = {name for name, value in dumped.items() if isinstance(value, str) and get_origin(fields[name].annotation) is not Literal}
+    shown = {name: value for name, value in dumped.items() if name in columns or value != fields[name].default}
     return {"kind": mapping.kind, **{name: value for name, value in shown.items() if name != "kind"}}
 
 

@@ -11,6 +11,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from pydantic import Field
+
 from luthier.core.errors import did_you_mean, nearest
 from luthier.core.records import Example, Message, Source, Text
 from luthier.parts.sources.mapping_base import (
@@ -115,10 +117,13 @@ class Dolly(Columns):
 
 
 class PlainText(Columns):
-    """One column of text, for continued pre-training."""
+    """One column of text, for continued pre-training; the rows of a plain text file (.txt, .md) are cut as `document` says."""
 
     kind: Literal["text"] = "text"
     text: str = "text"
+    document: Literal["file", "paragraph", "line"] = Field(
+        default="file", description="what a row is in a plain text file: the whole file, what stands between blank lines, or a line"
+    )
 
     def required(self) -> tuple[str, ...]:
         return (self.text,)

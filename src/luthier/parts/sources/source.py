@@ -13,18 +13,21 @@ from pathlib import Path
 
 from luthier.core.errors import UserError, from_os_error, nearest
 from luthier.parts.sources import archive, detect, streams
+from luthier.parts.sources.mapping import Mapping
+from luthier.parts.sources.mapping_instruct import PlainText
 from luthier.parts.sources.rows import WHOLE_FILE, Change, Item, Limits, Meter
 
 
 @dataclass(slots=True)
 class Source:
-    """What a reader is given. `chunks` is UTF-8 text (binary formats use `path`)."""
+    """What a reader is given. `chunks` is UTF-8 text (binary formats use `path`); `plain` says what a row of plain text is."""
 
     path: Path
     name: str
     chunks: Iterator[bytes]
     limits: Limits
     meter: Meter
+    plain: PlainText
 
 
 @dataclass(slots=True)
@@ -38,11 +41,11 @@ class Opened:
     changes: list[Change] = field(default_factory=list)
 
 
-def open_rows(path: Path, limits: Limits | None = None) -> Opened:
-    """Open a data file of any known format.
+def open_rows(path: Path, limits: Limits | None = None, mapping: Mapping | None = None) -> Opened:
+    """Open a data file of any known format. mapping: what a row of plain text is; without one, the whole file.
 
-    Raises UserError when it is missing, a folder, empty, or not rows; `items` raises it for a stream that
-    turns out to be cut or damaged. Nothing is ever loaded that could run code.
+    Raises UserError when it is missing, a folder, empty, or not rows, and for plain text under a mapping of columns; `items`
+    raises it for a stream that turns out to be cut or damaged. Nothing is ever loaded that could run code.
     """
     limits = limits or Limits()
     size = _existing_file(path)
@@ -72,9 +75,18 @@ def open_rows(path: Path, limits: Limits | None = None) -> Opened:
     else:
         found, chunks = _open_text(head, chunks, claim.format, name, changes)
     _announce_format(found, claim.format, changes)
-    items = importlib.import_module(f"luthier.parts.sources.read_{found}").read(Source(path, name, chunks, limits, meter))
+    source = Source(path, name, chunks, limits, meter, _plain(mapping) if found == "text" else PlainText())
+    items = importlib.import_module(f"luthier.parts.sources.read_{found}").read(source)
     shown = "json" if found == "objects" else found
     return Opened(name, f"{shown}.{compression}" if compression else shown, items, meter, changes)
+
+
+def _plain(mapping: Mapping | None) -> PlainText:
+    """How plain text is cut into rows. Raises UserError for a mapping that asks for columns, which it has not."""
+    if mapping is None or isinstance(mapping, PlainText):
+        return mapping or PlainText()
+    fix = "use it with `task: pretrain` and `mapping: {kind: text}`, or give rows with columns (CSV, JSON lines, ...)"
+    raise UserError("a plain text file has no columns: it is raw text", f"a mapping of kind {mapping.kind}", fix=fix)
 
 
 def _existing_file(path: Path) -> int:

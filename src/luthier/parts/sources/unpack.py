@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -119,6 +119,11 @@ class _Room:
                 self.grow(len(piece))
                 f.write(piece)
         self.files.append(target)
+
+
+def without_texts(files: Sequence[Path]) -> list[Path]:
+    """The files but for plain texts (a README, a licence) that lie beside rows of another format; texts alone all stay."""
+    return [f for f in files if claim_of(f.name).format != "text"] or list(files)
 
 
 def _is_data(name: str) -> bool:

@@ -14,7 +14,7 @@ from luthier.core.errors import UserError
 from luthier.parts.sources.archive import kind_of_archive
 from luthier.parts.sources.mapping import Mapping
 from luthier.parts.sources.mapping_base import Asking
-from luthier.parts.sources.unpack import unpack
+from luthier.parts.sources.unpack import unpack, without_texts
 from luthier.stages.data.check_document import DataCheck, Placed, together
 from luthier.stages.data.check_folder import with_leaks
 from luthier.stages.data.check_rows import check_rows, rejected
@@ -30,9 +30,14 @@ def check_archive(path: Path, mapping: Mapping | None, asking: Asking, strict: b
             unpacked = unpack(path, root)
         except UserError as err:
             return rejected(path, str(err))
-        named = [(file.relative_to(root).as_posix(), file) for file in unpacked.files]
+        files = without_texts(unpacked.files)
+        texts = [file for file in unpacked.files if file not in files]
+        for text in texts:
+            text.unlink()
+        left = [*unpacked.left, *(text.relative_to(root).as_posix() for text in texts)]
+        named = [(file.relative_to(root).as_posix(), file) for file in files]
         whole = check_files(path.name, kind_of_archive(path), named, mapping, asking, strict)
-    return with_changes(whole, left_words(unpacked.left))
+    return with_changes(whole, left_words(left))
 
 
 def check_files(

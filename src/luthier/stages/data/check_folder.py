@@ -100,7 +100,7 @@ def find_leaks(files: list[tuple[str, Path]], mapping: Mapping, asking: Asking) 
 
 
 def _records(path: Path, mapping: Mapping, asking: Asking) -> Iterator[tuple[str, Record]]:
-    for item in read_rows(open_rows(path), mapping, path.name, asking):
+    for item in read_rows(open_rows(path, mapping=mapping), mapping, path.name, asking):
         if isinstance(item, ReadRow):
             for record in item.records:
                 yield item.at, record

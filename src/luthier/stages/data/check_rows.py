@@ -64,7 +64,7 @@ def check_rows(
     """
     tally = _Tally(also=also)
     try:
-        opened = open_rows(path, limits)
+        opened = open_rows(path, limits, mapping)
         if opened.format == "manifest":
             raise UserError("rows of data are wanted", "a list of files", path.name)
         if mapping is None:

@@ -87,7 +87,7 @@ class _Row:
 
 def clean_file(path: Path, mapping: Mapping | None, plan: CleanPlan, job: FileJob) -> FileCleaning:
     """Clean one data file; without `mapping` a proposed one is used. Raises UserError, and before anything is written where it can."""
-    opened = open_rows(path)
+    opened = open_rows(path, mapping=mapping)
     if opened.format == "manifest":
         raise UserError("a data file is wanted", "a list of files", path.name)
     mapping = mapping or proposed(path)

@@ -58,7 +58,7 @@ def report_file(path: Path, typed: str, mapping: tuple[Mapping, str] | None, say
     Raises UserError for a file that cannot be read or has no rows, and MachineError where a library is missing.
     """
     used = mapping[0] if mapping else proposed(path)
-    opened = open_rows(path)
+    opened = open_rows(path, mapping=used)
     if opened.format == "manifest":
         raise UserError("a data file is wanted", "a list of files", path.name)
     seen = _read(opened, used, path.name, say)

@@ -22,7 +22,7 @@ from luthier.core.records import Record
 from luthier.parts.checks.near_duplicates import NearDuplicates
 from luthier.parts.checks.semantic_duplicates import SemanticDuplicates
 from luthier.parts.duplicates.text import messages_of
-from luthier.parts.sources.mapping import Mapping, shown_mapping
+from luthier.parts.sources.mapping import Mapping, mapping_from, shown_mapping
 from luthier.parts.sources.mapping_base import PLAIN
 from luthier.parts.sources.rows import BadRow, RawRow
 from luthier.parts.sources.source import open_rows
@@ -109,7 +109,7 @@ def words_of(record: Record) -> str:
 
 def read_all(path: Path, mapping: Mapping, say: Say) -> tuple[list[Record], int]:
     """Every record of the file, and how many rows cannot be read as the mapping says. Raises UserError."""
-    opened = open_rows(path)
+    opened = open_rows(path, mapping=mapping)
     if opened.format == "manifest":
         raise UserError("rows of data are wanted", "a list of files", path.name)
     records: list[Record] = []
@@ -149,7 +149,8 @@ def write_distinct(path: Path, found: DataDuplicates, out: Path) -> int:
     num = 0
     with writing(out), replacing(out) as aside:
         with aside.open("wb") as f:
-            for line in writer(item for item in open_rows(path).items if isinstance(item, RawRow) and item.at not in gone):
+            items = open_rows(path, mapping=mapping_from(found.mapping)).items
+            for line in writer(item for item in items if isinstance(item, RawRow) and item.at not in gone):
                 f.write(line)
                 num += 1
         fsync_path(aside)

@@ -110,12 +110,12 @@ class Ingest(Stage[Dataset]):
             return ()
         found: set[str] = set()
         for file, name in zip(self.files, names, strict=True):
-            rows = (item for item in open_rows(Path(file.source.path)).items if isinstance(item, RawRow))
+            rows = (item for item in open_rows(Path(file.source.path), mapping=self.mapping).items if isinstance(item, RawRow))
             found.update(self.mapping.label_of(row.fields) for row in rows if not isinstance(convert(row, self.mapping, name), BadRow))
         return tuple(sorted(found))
 
     def _read(self, file: DataFile, name: str, asking: Asking, writing: _Writing, ctx: Context) -> None:
-        opened = open_rows(Path(file.source.path))
+        opened = open_rows(Path(file.source.path), mapping=self.mapping)
         if opened.format == "manifest":
             raise UserError("a run names its data files one by one", "a list of files", name, "put the listed files under data.files")
         kept = writing.num_kept
@@ -255,14 +255,12 @@ class _Writing:
 
 def display_names(paths: list[Path]) -> list[str]:
     """A short name for each file: its base name, with as many folders before it as make it the only one."""
+    endings = Counter(path.parts[-depth:] for path in set(paths) for depth in range(1, len(path.parts) + 1))
     names: list[str] = []
     for path in paths:
-        depth = 1
-        others = [p for p in paths if p != path]
-        while depth < len(path.parts) and any(p.parts[-depth:] == path.parts[-depth:] for p in others):
-            depth += 1
-        names.append("/".join(path.parts[-depth:]))
-    twice = next((str(p) for p in paths if paths.count(p) > 1), "")
+        depths = range(1, len(path.parts))
+        names.append("/".join(next((path.parts[-d:] for d in depths if endings[path.parts[-d:]] == 1), path.parts)))
+    twice = next((str(p) for p, times in Counter(paths).items() if times > 1), "")
     if twice:
         raise UserError("each data file must be listed once", twice, "data.files")
     return names

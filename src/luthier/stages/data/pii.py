@@ -58,7 +58,7 @@ def scan_file(path: Path, redactor: Redactor, mapping: Mapping | None = None, co
     """
     if copy is not None:
         _check_copy(path, copy)
-    opened = open_rows(path)
+    opened = open_rows(path, mapping=mapping)
     report, seal = PiiReport(opened.format), new_key()
     columns = set(mapping.used()) if mapping is not None else None
 

@@ -19,7 +19,7 @@ from luthier.parts.sources.mapping_base import Asking
 from luthier.parts.sources.rows import BadRow, Change, Finding, RawRow
 from luthier.parts.sources.source import Opened
 
-TABULAR = ("csv", "tsv", "parquet", "arrow")
+TABULAR = ("csv", "tsv", "parquet", "arrow", "text")
 MAX_FINDINGS = 1000
 
 

@@ -22,7 +22,7 @@ from luthier.parts.checks.steps import load_step
 from luthier.parts.sources.mapping import Mapping, shown_mapping
 from luthier.parts.sources.mapping_base import plain
 from luthier.parts.sources.rows import RawRow
-from luthier.parts.sources.source import open_rows
+from luthier.parts.sources.source import Opened, open_rows
 from luthier.stages.data.check_rows import proposed
 from luthier.stages.data.cleaning import failures_of
 from luthier.stages.data.duplicates import Say, read_all
@@ -89,7 +89,7 @@ def open_queue(database: Database, plan: ReviewPlan, say: Say) -> ReviewQueue:
         by_place[place] = [Suspicion(SAMPLE, "drawn at random among the rows that no check suspects", 0.0)]
     label_of = {r.source.at: label for r in records if (label := getattr(r, "label", None)) is not None}
     column = str(getattr(mapping, "label", "")) if mapping.kind == "classification" else ""
-    items, values = _items(plan.path, by_place, label_of, column)
+    items, values = _items(open_rows(plan.path, mapping=mapping), by_place, label_of, column)
     body = {
         "path": str(plan.path.resolve()),
         "sha256": content,
@@ -134,12 +134,12 @@ def _suspected(records: Sequence[Record], step: Any, asked_for: bool, notes: lis
 
 
 def _items(
-    path: Path, by_place: dict[str, list[Suspicion]], label_of: dict[str, str], column: str
+    opened: Opened, by_place: dict[str, list[Suspicion]], label_of: dict[str, str], column: str
 ) -> tuple[list[tuple[str, dict[str, Any]]], dict[str, Any]]:
     """(place, body) of each suspected row in the order of the queue; and the value of each label as it stands in the file."""
     found: list[tuple[float, int, int, str, dict[str, Any]]] = []
     values: dict[str, Any] = {}
-    for number, row in enumerate(open_rows(path).items):
+    for number, row in enumerate(opened.items):
         if not isinstance(row, RawRow):
             continue
         label = label_of.get(row.at)

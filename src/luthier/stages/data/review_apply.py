@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 from luthier.core.errors import AnswerIsNo, UserError
 from luthier.core.files import fsync_path, replacing, write_atomic, writing
 from luthier.core.ledger import Fate, LedgerEntry, entry_json
+from luthier.parts.sources.mapping import mapping_from
 from luthier.parts.sources.rows import BadRow, RawRow
 from luthier.parts.sources.source import open_rows
 from luthier.stages.data.duplicates import WRITERS, check_out
@@ -145,7 +146,7 @@ class _Telling:
 
 def _rows_after(queue: ReviewQueue, path: Path, ends: dict[str, Outcome], disputed: Disputed, tell: _Telling) -> Iterator[RawRow]:
     """The rows that stay, as they are after the review; each row's fate is told."""
-    for item in open_rows(path).items:
+    for item in open_rows(path, mapping=mapping_from(queue.body["mapping"])).items:
         if isinstance(item, BadRow):
             tell(f"{path.name} {item.at}", "set_aside", item.reason)
         if not isinstance(item, RawRow):

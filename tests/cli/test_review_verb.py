@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from luthier.core.database import Database
 from luthier.core.database.review import ReviewQueue
 from luthier.parts.checks.steps import load_step
 from luthier.parts.sources.mapping import mapping_from_text
+from luthier.pipeline.workspace import Workspace
 from luthier.stages.data.review import ReviewPlan, open_queue
 from luthier.stages.data.review_apply import outcomes
 from luthier.stages.data.review_session import ReviewSession
@@ -263,6 +265,24 @@ def test_the_whole_review_without_a_terminal(file: Path) -> None:
     assert json.loads(done.stdout)["applied"]["fates"] == {"kept": 3, "dropped": 1, "set_aside": 1}
     assert len(Path("out.jsonl").read_text(encoding="utf-8").splitlines()) == 3
     assert len(Path("out.ledger.jsonl").read_text(encoding="utf-8").splitlines()) == 5
+
+
+@pytest.mark.parametrize("out", ["out.jsonl", "my rows, {new}.csv"])
+def test_the_line_that_apply_prints_works_as_it_is_pasted(file: Path, out: str) -> None:
+    assert call(file.name, "--map", MAP, "--check", "conflicts", "--json").exit_code == 0
+    project = Path("project")
+    project.mkdir()
+    given = ["--apply", out, "--file", str(project / "luthier.yaml")]
+    shutil.copytree(".luthier", project / ".luthier")
+    done = call(*given)
+    assert done.exit_code == 0, done.stderr
+    head, line = done.stderr.rstrip("\n").split("\n")[-2:]
+    assert head == "to use them, under data of the project file in the place of rows.jsonl:"
+    data = f"data:\n  mapping: {{kind: classification, text: text, label: label}}\n{line}\n"
+    (project / "luthier.yaml").write_text(f"name: p\nobjective: {{task: classify, goal: g}}\nbase: minilm-l6\n{data}", encoding="utf-8")
+    workspace = Workspace.open(project / "luthier.yaml")
+    built = workspace.store.build(workspace.graph.rows, workspace.project.execution)
+    assert sum(built.result.counts.values()) == len(ROWS)
 
 
 @pytest.mark.parametrize(

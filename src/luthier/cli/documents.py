@@ -307,7 +307,7 @@ class DataReviewDocument(Document):
 
     reviewers: how often each decided what. agreement: `measure` (`cohen_kappa`, `krippendorff_alpha`, or null with `why`), its value
     and interval, `items` decided by two or more, and `same`. sample: of the rows drawn at random, how many were `decided`, `wrong`,
-    and the rate with its interval, or null. applied: what `--apply` wrote, or null.
+    and the rate with its interval, or null. applied: what `--apply` wrote and the line to paste, or null.
     """
 
     kind: Literal["data_review"] = "data_review"

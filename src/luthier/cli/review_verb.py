@@ -63,7 +63,7 @@ def review(
         applied = apply_review(queue, apply, disputed) if apply is not None else None
         if not wanted and not json:
             _on_terminal(queue, reviewer, settle)
-        document = document_of(queue, applied)
+        document = document_of(queue, applied, file.parent)
         if json:
             emit(document)
         print_review(document)
@@ -133,8 +133,8 @@ def _login() -> str:
         raise UserError("a reviewer must have a name", "a login without one", fix="give --reviewer NAME") from None
 
 
-def document_of(queue: ReviewQueue, applied: Applied | None) -> Any:
-    """The state of the queue as a document."""
+def document_of(queue: ReviewQueue, applied: Applied | None, project: Path = Path()) -> Any:
+    """The state of the queue as a document. project: the folder of the project file, from which the line to paste names the new file."""
     from luthier.cli.documents import DataReviewDocument
     from luthier.stages.data.review_apply import outcomes, sample_rate
     from luthier.stages.data.review_session import agreement, counts_by_reviewer
@@ -156,8 +156,16 @@ def document_of(queue: ReviewQueue, applied: Applied | None) -> Any:
         disputed=sum(o.disputed for o in ends.values()),
         sample=sample_rate(items, decisions),
         items=tuple({"at": i.place, **i.body, "outcome": ends[i.place].action, "words": ends[i.place].words} for i in items),
-        applied=None if applied is None else {"out": str(applied.out), "ledger": str(applied.ledger), "fates": dict(applied.fates)},
+        applied=None if applied is None else _written(applied, project),
     )
+
+
+def _written(applied: Applied, project: Path) -> dict[str, Any]:
+    """What was written, and the line under `data` of the project that reads it."""
+    from luthier.stages.data.fixes import files_line
+
+    line = files_line(applied.out, project)
+    return {"out": str(applied.out), "ledger": str(applied.ledger), "fates": dict(applied.fates), "yaml": line}
 
 
 def print_review(document: Any) -> None:
@@ -191,5 +199,6 @@ def print_review(document: Any) -> None:
         say(f"written to {document.applied['out']}: {fates}; every row's fate is in {document.applied['ledger']}")
         if document.undecided:
             say(f"{document.undecided:,} suspected rows are kept undecided")
+        say(f"to use them, under data of the project file in the place of {Path(document.file).name}:\n  {document.applied['yaml']}")
     else:
         say("next: luthier data review goes on; luthier data review --apply OUT.jsonl writes the rows as decided")

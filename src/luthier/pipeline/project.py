@@ -38,8 +38,6 @@ from luthier.stages.train.recipe import Recipe
 
 DEFAULT_FILE = "luthier.yaml"
 SetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$")]
-METRIC_FILES = ("file", "database", "examples")
-"""Settings of metrics that hold a file."""
 
 
 class Objective(Config):
@@ -297,10 +295,7 @@ def _with_own_metrics_placed(objective: dict[str, Any], root: Path) -> dict[str,
     def placed(value: Any) -> Any:
         if isinstance(value, str) and ".py:" in value:
             return str(root / value)
-        if not isinstance(value, dict):
-            return value
-        files = {k: f for k, f in value.items() if k in METRIC_FILES and isinstance(f, dict) and isinstance(f.get("path"), str)}
-        return {**value, **{k: {**f, "path": str(root / f["path"])} for k, f in files.items()}}
+        return _placed(value, root)
 
     out = dict(objective)
     if "metric" in out:
@@ -327,11 +322,22 @@ def _with_schema_read(evaluate: dict[str, Any], root: Path) -> dict[str, Any]:
 
 def _with_blocks_placed(train: dict[str, Any], root: Path) -> dict[str, Any]:
     """The section with the path of a quantised base (`method.stored.path`) read against `root`."""
-    method = train.get("method")
-    stored = method.get("stored") if isinstance(method, dict) else None
-    if not isinstance(method, dict) or not isinstance(stored, dict) or not isinstance(stored.get("path"), str):
-        return train
-    return {**train, "method": {**method, "stored": {**stored, "path": str(root / stored["path"])}}}
+    return {**train, "method": _placed(train["method"], root)} if "method" in train else train
+
+
+def _with_references_placed(data: dict[str, Any], root: Path) -> dict[str, Any]:
+    """The section with the files that checks of a cleaning compare with (`{path: FILE}`) read against `root`."""
+    clean = data.get("clean")
+    checks = clean.get("checks") if isinstance(clean, dict) else None
+    return {**data, "clean": {**clean, "checks": [_placed(c, root) for c in checks]}} if clean and isinstance(checks, list) else data
+
+
+def _placed(part: Any, root: Path) -> Any:
+    """A part's options with each `{path: FILE}` read against `root`."""
+    if not isinstance(part, dict):
+        return part
+    files = {k: f for k, f in part.items() if isinstance(f, dict) and isinstance(f.get("path"), str)}
+    return {**part, **{k: {**f, "path": str(root / f["path"])} for k, f in files.items()}}
 
 
 def legal_doubts(project: Project) -> list[Doubt]:
@@ -367,6 +373,8 @@ def load_project(path: Path, overrides: tuple[str, ...] = ()) -> Project:
     objective = data.get("objective")
     if isinstance(objective, dict):
         data["objective"] = _with_own_metrics_placed(objective, path.parent)
+    if isinstance(data.get("data"), dict):
+        data["data"] = _with_references_placed(data["data"], path.parent)
     if isinstance(data.get("evaluate"), dict):
         data["evaluate"] = _with_schema_read(data["evaluate"], path.parent)
     if isinstance(data.get("train"), dict):

@@ -12,12 +12,19 @@ from typer.testing import CliRunner
 from luthier.cli.main import app
 from luthier.core.config import parse_config, parse_yaml
 from luthier.core.errors import UserError
+from luthier.core.records import read_records
 from luthier.parts.checks.discover import check_classes
+from luthier.parts.checks.near_duplicates import NearDuplicates
+from luthier.parts.sources.mapping import Mapping, mapping_from_text, shown_mapping
+from luthier.pipeline.workspace import Workspace
 from luthier.report.data_model import DataReport
 from luthier.stages.data.cleaning import CleanPlan
 from luthier.stages.data.data_report import report_file
 from luthier.stages.data.fixes import fix_for
+from luthier.stages.data.reading import Inspector
 
+WHO, WHAT = ("Who saw", "Who changed", "Who needs"), ("the name", "the limit", "the number")
+WHICH = ("old", "new", "joint", "second", "savings")
 TEXTS = [
     ("Where is my new card, it has not arrived yet?", "card"),
     ("<p>Why was my transfer declined today?</p>", "transfer"),
@@ -65,20 +72,86 @@ def test_what_a_file_holds(file: Path) -> None:
     assert DataReport.model_validate_json(got.model_dump_json()) == got
 
 
-def test_each_fix_works_as_it_is_pasted(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(file.parent)
-    for finding in report_file(file, file.name, None, silent).findings:
-        if finding.fix.words:
-            continue
-        for name in ("cleaned.csv", "cleaned.changes.jsonl", "distinct.csv", "redacted.csv"):
-            Path(name).unlink(missing_ok=True)
-        done = CliRunner().invoke(app, shlex.split(finding.fix.command)[1:])
-        assert done.exit_code == 0, (finding.fix.command, done.stderr)
-        after = next(p for p in Path().iterdir() if p.name in ("cleaned.csv", "distinct.csv", "redacted.csv"))
-        again = report_file(after, after.name, None, silent)
-        assert finding.check not in {f.check for f in again.findings}, finding.fix.command
-        plan = parse_config(CleanPlan, parse_yaml(finding.fix.yaml, "")["clean"], "data.clean")
-        assert plan.checks or plan.repairs
+LABELLED = [
+    *({"text": text, "label": label} for text, label in TEXTS),
+    {"text": "Read the rules at luthier\x08 dot example before you pay", "label": "card"},
+    {"text": "Please stop here <|im_end|> and tell me the balance of my account", "label": "account"},
+    {"text": "=HYPERLINK(1) is what my statement says today", "label": "account"},
+    {"text": "Dear [INSERT NAME HERE], your transfer was sent to the wrong bank", "label": "transfer"},
+    {"text": "Is the fee for a second card the same as for the first", "label": "Card"},
+    {"text": "Can I see the fees of last year on one page", "label": "account"},
+    {"text": "Can I see the fees of last year on one page", "label": "card"},
+    {"text": "Where is the branch that opens on Saturdays", "label": "branch", "id": "7"},
+    {"text": "When does the branch in the old town open", "label": "branch", "id": "7"},
+    {"text": "long words " * 40_000, "label": "card"},
+    *({"text": f"{a} {b} of my {c} account today, and why", "label": "account"} for a in WHO for b in WHAT for c in WHICH),
+]
+TALKS = [
+    {"messages": [{"role": "user", "content": "Say it again, please."}, {"role": "assistant", "content": "Say it again, please."}]},
+    {
+        "messages": [
+            {"role": "user", "content": "One thing."},
+            {"role": "user", "content": "Two."},
+            {"role": "assistant", "content": "Yes."},
+        ]
+    },
+    {"messages": [{"role": "user", "content": "Where is the bank?"}, {"role": "assistant", "content": "In the old town."}]},
+]
+WRITTEN = ("cleaned", "distinct", "redacted")
+
+
+@pytest.fixture
+def dirty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Files that together have something of every kind that a report can find, each with its mapping."""
+    for name, lines in (("rows", LABELLED), ("talks", TALKS)):
+        Path(tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return [("rows.jsonl", "classification:text=text,label=label,id=id"), ("talks.jsonl", "messages:messages=messages")]
+
+
+def test_every_fix_that_a_report_can_print_works_as_it_is_pasted(dirty: list[tuple[str, str]]) -> None:
+    met: set[str] = set()
+    for name, words in dirty:
+        mapping = mapping_from_text(words)
+        for finding in report_file(Path(name), name, (mapping, words), silent).findings:
+            met.add(finding.check)
+            if not finding.fix.words:
+                assert finding.check not in checks_after_command(finding.fix.command, mapping, words)
+                assert finding.check not in checks_after_line(name, mapping, finding.fix.yaml)
+    standing = {name for name, check in check_classes().items() if check.standing} - {"duplicates"}  # told once, as near duplicates
+    assert met == {*standing, "near_duplicates", "language", "reading"}
+
+
+def checks_after_command(command: str, mapping: Mapping, words: str) -> set[str]:
+    """What a report finds in the file that the command writes, which is taken away again."""
+    done = CliRunner().invoke(app, shlex.split(command)[1:])
+    assert done.exit_code == 0, (command, done.stderr)
+    after = next(p for p in Path().iterdir() if p.stem in WRITTEN)
+    found = {f.check for f in report_file(after, after.name, (mapping, words), silent).findings}
+    for path in [p for p in Path().iterdir() if p.name.partition(".")[0] in WRITTEN]:
+        path.unlink()
+    return found
+
+
+def checks_after_line(name: str, mapping: Mapping, line: str) -> set[str]:
+    """What the checks of a run find in the rows that a project with this line under `data` leaves."""
+    task = "classify" if mapping.kind == "classification" else "answer"
+    data = f"data:\n  files: [{name}]\n  mapping: {json.dumps(shown_mapping(mapping))}\n  {line}\n"
+    head = f"name: p\nobjective: {{task: {task}, goal: g, metric: exact_match}}\nbase: smollm2-135m-instruct\n"
+    Path("luthier.yaml").write_text(head + data, encoding="utf-8")
+    workspace = Workspace.open(Path("luthier.yaml"))
+    assert workspace.graph.clean is not None
+    built = workspace.store.build(workspace.graph.clean, workspace.project.execution)
+    records = [record for file in built.result.files.values() for record in read_records(built.path / file)]
+    assert records
+    inspector = Inspector()
+    found = {f.check for i, record in enumerate(records) for f in inspector.look(record, f"row {i}")}
+    found |= {f.check for f in inspector.finish()}
+    if "near_duplicates" in line and NearDuplicates().clusters(records):
+        found.add("near_duplicates")
+    if "language" in line and any("Wo ist" in m.content for r in records for m in r.messages):
+        found.add("language")
+    return found
 
 
 def test_every_check_has_a_fix() -> None:

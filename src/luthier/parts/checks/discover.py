@@ -31,8 +31,9 @@ def check_classes() -> dict[str, type[Check]]:
 
 
 def find_checks(base: type[AnyCheck]) -> dict[str, AnyCheck]:
-    """Every check of one kind with its defaults, by name."""
-    return {name: cls() for name, cls in check_classes().items() if issubclass(cls, base)}
+    """Every check of one kind with its defaults, by name; not those with an option that has none."""
+    classes = {name: cls for name, cls in check_classes().items() if issubclass(cls, base)}
+    return {name: cls() for name, cls in classes.items() if not any(f.is_required() for f in cls.model_fields.values())}
 
 
 def standing_checks(base: type[AnyCheck]) -> dict[str, AnyCheck]:

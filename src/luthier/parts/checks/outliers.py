@@ -54,12 +54,18 @@ def neighbour_distances(embeddings: np.ndarray, neighbours: int) -> np.ndarray:
     """
     import numpy as np
 
+    return 1 - nearest_cosines(embeddings, neighbours).mean(axis=1, dtype=np.float64)
+
+
+def nearest_cosines(embeddings: np.ndarray, neighbours: int) -> np.ndarray:
+    """float32 [n, neighbours]: the cosines of each row with its nearest others, in no order; as `neighbour_distances`."""
+    import numpy as np
+
     num = len(embeddings)
-    out, block = np.empty(num), max(1, _CELLS // num)
+    out, block = np.empty((num, neighbours), np.float32), max(1, _CELLS // num)
     for top in range(0, num, block):
         rows = np.arange(top, min(top + block, num))
         cosine = embeddings[rows] @ embeddings.T
         cosine[np.arange(len(rows)), rows] = -np.inf
-        nearest = np.partition(cosine, num - neighbours, axis=1)[:, num - neighbours :]
-        out[rows] = 1 - nearest.astype(np.float64).mean(axis=1)
+        out[rows] = np.partition(cosine, num - neighbours, axis=1)[:, num - neighbours :]
     return out

@@ -6,7 +6,11 @@ only checks that a repair or a verb of its own answers, and those that no machin
 
 from __future__ import annotations
 
+import os
 import shlex
+from pathlib import Path
+
+import yaml
 
 from luthier.report.data_model import DataFix
 
@@ -17,6 +21,7 @@ _WORDS = {
     "class_balance": "Collect rows of the rare labels, or judge the result label by label.",
     "label_variants": "Write each label in one way in the file; only a person knows whether two spellings are one label.",
     "duplicate_ids": "Give each row an id of its own, or leave the id out of the mapping.",
+    "relevance": "Look at these rows, and take out what is not of the task: give the check that found them `fate: set_aside`.",
     "conflicts": "Decide which label or answer is right, and correct or take out the other rows.",
 }
 
@@ -38,6 +43,13 @@ def fix_for(check: str, file: str, mapping: str | None = None) -> DataFix:
         command = f"clean {given} --repair none --check {shlex.quote(check)} --out cleaned{suffix}"
         yaml = f"clean: {{repairs: [], checks: [{_step(check)}]}}"
     return DataFix(command=f"luthier data {command}", yaml=yaml)
+
+
+def files_line(file: Path, project: Path) -> str:
+    """The line under `data` of a project that reads one file; a relative path is told from the folder of the project file."""
+    path = file if file.is_absolute() else Path(os.path.relpath(file, project))
+    line = yaml.safe_dump({"files": [path.as_posix()]}, default_flow_style=True, allow_unicode=True, width=1 << 20)
+    return line.strip().removeprefix("{").removesuffix("}")
 
 
 def _step(check: str) -> str:

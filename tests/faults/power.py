@@ -238,10 +238,10 @@ def after_cut(before: Tree, steps: list[Step], cut: int, how: Mapping[int, str])
     return disk.tree()
 
 
-def states(before: Tree, steps: list[Step], seed: int, limit: int = 20) -> Iterator[tuple[int, Tree]]:
-    """(operations before the cut, tree) of every different state enumerated, each tree once."""
+def states(before: Tree, steps: list[Step], seed: int, limit: int = 20, every: int = 1) -> Iterator[tuple[int, Tree]]:
+    """(operations before the cut, tree) of every different state enumerated, each tree once. every: look at a cut of so many alone."""
     rng, seen = random.Random(seed), set()
-    for cut in range(len(steps) + 1):
+    for cut in range(len(steps) % every, len(steps) + 1, every):
         for how in choices(pending(steps, cut), steps, rng, limit):
             tree = after_cut(before, steps, cut, how)
             mark = hashlib.sha256(repr(sorted(tree.items())).encode()).digest()

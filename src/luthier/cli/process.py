@@ -13,7 +13,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import pydantic
@@ -51,8 +51,12 @@ def stoppable() -> Iterator[StopFlag]:
 
 
 def say(text: str) -> None:
-    """A line for people (stderr; stdout belongs to `--json` and to answers)."""
-    print(text, file=sys.stderr)  # noqa: T201
+    """A line for people (stderr; stdout belongs to `--json` and to answers).
+
+    Where stderr itself takes nothing (its disk is full, its reader has gone) there is nobody to tell: the work and its exit code go on.
+    """
+    with suppress(OSError):
+        print(text, file=sys.stderr)  # noqa: T201
 
 
 def emit(document: pydantic.BaseModel) -> None:

@@ -200,6 +200,7 @@ class Store:
     def _publish(self, stage: Stage[T], ctx: BuildContext) -> Built[T]:
         """Make a recorded work folder the artifact. Safe to repeat after a kill at any point."""
         remove_tree(ctx.dir / records_on_disk.SCRATCH)
+        fsync_path(ctx.dir)  # else a power cut could bring the scratch back inside the artifact
         make_read_only(ctx.dir)
         ctx.dir.rename(self.folder_of(stage))
         fsync_path(self.artifacts)

@@ -148,6 +148,7 @@ def _save(engine: Engine, done: Progressed, ctx: Context) -> None:
     for name in (METRICS, SAMPLES):
         if (ctx.dir / name).exists():
             fsync_path(ctx.dir / name)
+    fsync_path(ctx.dir)  # their names too
     save_checkpoint(ctx.dir / CHECKPOINTS, done.step, {**engine.state(), LOOP: asdict(done)})
 
 

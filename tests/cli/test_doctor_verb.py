@@ -69,9 +69,9 @@ def test_the_run_that_is_named_is_the_run_that_is_proven(project: Path, monkeypa
 
 
 def test_a_proof_that_fails_is_an_answer(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from luthier.engine.fast.weights import Linear
+    from luthier.engine.fast.linear import Linear
 
-    monkeypatch.setattr(Linear, "merge", lambda self: self.weight.copy_(__import__("torch").cat(self.parts)))
+    monkeypatch.setattr(Linear, "fill", lambda self: self.scratch.copy_(self.rest))
     done = call(monkeypatch, project, "--run", "toy")
     assert done.exit_code == 1, done.stderr
     assert "adapter applied: fails" in done.stderr

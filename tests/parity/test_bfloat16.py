@@ -12,8 +12,8 @@ from hard_batches import BATCHES, as_batch
 from luthier.core.errors import EngineRefused
 from luthier.core.execution import Execution
 from luthier.engine.contract import Sampling
+from luthier.engine.fast.linear import Adapter, Linear
 from luthier.engine.fast.products import project, project_back
-from luthier.engine.fast.weights import Adapter, Linear
 from luthier.engine.methods.lora import LoRASpec
 from luthier.engine.select import load_engine
 from luthier.parts.losses.sft import SFT
@@ -59,8 +59,9 @@ def test_a_small_update_is_not_swallowed() -> None:
     a = torch.nn.Parameter(torch.randn(4, 32, generator=draw))
     small = torch.nn.Parameter(1e-5 * torch.randn(24, 4, generator=draw))
     x, d_y = torch.randn(7, 32, generator=draw), torch.randn(7, 24, generator=draw)
-    linear = Linear(torch.zeros(24, 32, dtype=torch.bfloat16), None, (), (Adapter(a, small, 2.0, slice(0, 24), slice(0, 24), "q_proj"),))
-    linear.merge()
+    base = torch.zeros(24, 32, dtype=torch.bfloat16)
+    linear = Linear(base, None, base, None, (Adapter(a, small, 2.0, slice(0, 24), slice(0, 24), "q_proj"),))
+    linear.moved()
     with torch.no_grad():
         update = 2.0 * small.double() @ a.double()
         for found, wanted in ((project(linear, x), x.double() @ update.t()), (project_back(linear, d_y), d_y.double() @ update)):

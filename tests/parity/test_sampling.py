@@ -17,6 +17,7 @@ from luthier.engine.contract import Completion, Sampling
 from luthier.engine.fast import weights
 from luthier.engine.fast.step import decode_step
 from luthier.engine.kernels import product
+from luthier.engine.memory import model
 from luthier.engine.methods.lora import LoRASpec
 from luthier.engine.sampler import generate
 from luthier.engine.select import load_engine
@@ -57,9 +58,9 @@ def test_packed_weights_change_nothing_beyond_rounding(toy_folder: Any, monkeypa
     monkeypatch.setattr(weights, "pack", lambda weight, rows: packed_copies.append(rows) or product.pack(weight, rows))
     for scale in (0.0, 0.5):
         engine.load_state({n: t + scale * torch.ones_like(t) for n, t in engine.state().items()})
-        monkeypatch.setattr(generate, "_WORTH_PACKING", 10**9)
+        monkeypatch.setattr(model, "WORTH_PACKING", 10**9)
         wanted = engine.sample(some, sampling)
-        monkeypatch.setattr(generate, "_WORTH_PACKING", 1)
+        monkeypatch.setattr(model, "WORTH_PACKING", 1)
         assert not packed_copies
         found = engine.sample(some, sampling)
         assert set(packed_copies) == {12}

@@ -15,7 +15,7 @@ from luthier.engine.trees.pack import build_pack
 from toys import FAMILIES, random_tokens, save_toy, sequence
 
 H, INNER, V, HEADS, KV, D, L = 8, 12, 50, 4, 2, 2, 3
-SIZES = Dimensions("llama", V, H, INNER, L, HEADS, KV, D, True, 64, 0, 4)
+SIZES = Dimensions("llama", V, H, INNER, L, HEADS, KV, D, True, 64, 4)
 N_QO, N_KV, N_MLP = 2 * 8 * 8, 2 * 8 * 4, 3 * 8 * 12
 N = N_QO + N_KV + N_MLP
 
@@ -40,7 +40,7 @@ def test_lora_is_four_n_and_stops_at_the_lowest_trained_layer() -> None:
 
 def test_only_the_last_product_of_the_first_layer() -> None:
     """LoRA on `down_proj`: in layer 0 no gradient flows anywhere, in the others through everything."""
-    one = Dimensions("llama", V, H, INNER, 1, HEADS, KV, D, True, 64, 0, 4)
+    one = Dimensions("llama", V, H, INNER, 1, HEADS, KV, D, True, 64, 4)
     counts = Counts(10, 10, 55, 55)
     wanted = 10 * (2 * N + 4 * 5 * (8 + 12)) + 4 * HEADS * D * 55 + 4 * V * H * 10
     assert counted_flops(one, counts, Trains.lora(5, ("down_proj",))) == wanted
@@ -86,13 +86,13 @@ def test_torch_counts_the_same_for_a_plain_forward() -> None:
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(input_ids=torch.arange(3, 33)[None])
-    sizes = Dimensions("llama", 61, 48, 40, 2, 6, 2, 8, False, 256, 0, 4)
+    sizes = Dimensions("llama", 61, 48, 40, 2, 6, 2, 8, False, 256, 4)
     assert counter.get_total_flops() == counted_flops(sizes, Counts(30, 30, 900, 900), FROZEN)
 
 
 def test_fused_layers_and_windows_by_hand() -> None:
     """Phi-3 shapes: one adapter over q, k and v, of which q is computed on needed rows only in the last layer; a window of four tokens."""
-    sizes = Dimensions("phi3", V, H, INNER, 2, HEADS, KV, D, True, 64, 0, 4, (4, None))
+    sizes = Dimensions("phi3", V, H, INNER, 2, HEADS, KV, D, True, 64, 4, (4, None))
     pack = build_pack([sequence(list(range(3, 14)), [5, 10])], [0])
     counts = count(pack, 4)
     assert counts == Counts(10, 2, 55, 15, near_pairs=1 + 2 + 3 + 4 * 7, near_needed_pairs=8)
@@ -125,5 +125,5 @@ def test_dimensions_without_transformers_are_the_architectures(family: str, tmp_
 
 def test_the_rate_is_a_rate() -> None:
     """Half the work in the same time would be half the rate: the rate of a real product lies within a wide sane band."""
-    rate = measure_gemm_rate(Dimensions("llama", 1000, 256, 512, 2, 4, 4, 64, True, 64, 0, 4), 256, seconds=0.1)
+    rate = measure_gemm_rate(Dimensions("llama", 1000, 256, 512, 2, 4, 4, 64, True, 64, 4), 256, seconds=0.1)
     assert 1e8 < rate < 1e14

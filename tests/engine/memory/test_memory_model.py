@@ -65,7 +65,7 @@ def test_an_average_of_the_weights_takes_what_is_predicted(folders: dict[tuple[s
 
 
 def test_terms_of_average_and_noise_by_hand() -> None:
-    sizes = Dimensions("llama", 100, 32, 64, 2, 4, 2, 8, True, 512, 1000, 4)
+    sizes = Dimensions("llama", 100, 32, 64, 2, 4, 2, 8, True, 512, 4)
     plain = MemoryModel.of(sizes, Trains.lora(4), 0, "float32")
     assert replace(plain, average=True).adapters() * 4 == plain.adapters() * 5
     rows = Rows.worst(50)

@@ -16,7 +16,7 @@ from luthier.core.errors import CorruptArtifact, UserError
 from luthier.core.execution import Execution
 from luthier.engine.contract import TokenSequence
 from luthier.engine.memory import machine
-from luthier.engine.memory.dimensions import Dimensions, Trains, read_dimensions, read_num_bytes
+from luthier.engine.memory.dimensions import Dimensions, Own, Trains, read_dimensions, read_num_bytes
 from luthier.engine.memory.flops import FROZEN
 from luthier.engine.memory.forecast import forecast
 from luthier.engine.memory.least import check_least
@@ -29,7 +29,7 @@ from luthier.engine.methods.prompt import PromptSpec
 from luthier.engine.select import load_engine
 from toys import random_tokens, sequence
 
-SIZES = Dimensions("llama", 32000, 512, 1408, 6, 8, 8, 64, True, 8192, 143_000_000, 4)
+SIZES = Dimensions("llama", 32000, 512, 1408, 6, 8, 8, 64, True, 8192, 4)
 MODEL = MemoryModel(SIZES, Trains.lora(16), 340 * 2**20)
 
 
@@ -43,10 +43,28 @@ def test_the_values_of_a_step_by_hand() -> None:
 
 
 def test_weights_and_adapters_by_hand() -> None:
-    linears = 6 * (4 * 512 * 512 + 3 * 512 * 1408)
-    assert MODEL.weights() == 143_000_000 + 4 * linears
-    assert replace(MODEL, sizes=replace(SIZES, stored_bytes=2)).weights() == 143_000_000 + 4 * (linears + 32000 * 512)
-    assert replace(MODEL, sizes=replace(SIZES, stored_bytes=2), trains=FROZEN).weights() == 4 * (linears + 32000 * 512)
+    layer = 4 * 512 * 512 + 3 * 512 * 1408
+    linears, vocabulary = 6 * layer, 32000 * 512
+    half = replace(MODEL, sizes=replace(SIZES, stored_bytes=2))
+    assert MODEL.weights() == 4 * (linears + vocabulary + layer)
+    assert half.weights() == replace(half, trains=FROZEN).weights() == 2 * linears + 4 * (vocabulary + layer)
+    assert replace(MODEL, trains=FROZEN).weights() == 4 * (linears + vocabulary)
+    assert replace(MODEL, product=2).weights() == 2 * (linears + vocabulary)
+    last = Own(3 * layer, 3, 0, 0.0, True, 3 * layer)
+    assert replace(MODEL, trains=Trains(0, own=last)).weights() == 4 * (3 * layer + vocabulary + layer)
+    assert replace(MODEL, sizes=replace(SIZES, tied=False)).weights() == MODEL.weights() + 4 * vocabulary
+
+
+def test_generation_takes_a_weight_of_its_own_for_every_layer() -> None:
+    layer, vocabulary = 4 * 512 * 512 + 3 * 512 * 1408, 32000 * 512
+    few, many = MODEL.generating(10, 4, 2), MODEL.generating(10, 256, 2)
+    assert few.weights == MODEL.weights() + 4 * 6 * layer
+    assert many.weights == few.weights + 4 * vocabulary
+    frozen = replace(MODEL, trains=FROZEN)
+    assert frozen.generating(10, 4, 2).weights == frozen.weights()
+
+
+def test_adapters_by_hand() -> None:
     assert MODEL.adapters() == 4 * 4 * 6 * 16 * (4 * 1024 + 3 * 1920)
 
 
@@ -131,8 +149,7 @@ def test_headers_give_the_sizes(tmp_path: Path) -> None:
     shape = {"hidden": 32, "intermediate": 64, "layers": 2, "heads": 2, "kv_heads": 1, "vocabulary": 64}
     folder = write_model(tmp_path / "tiny", shape, "bfloat16")
     found = read_dimensions(folder)
-    values = 64 * 32 + 32 + 2 * (2 * 32 * 32 + 2 * 16 * 32 + 3 * 32 * 64 + 2 * 32)
-    assert (found.file_bytes, found.stored_bytes, found.head_dim, found.tied) == (2 * values, 2, 16, True)
+    assert (found.stored_bytes, found.head_dim, found.tied) == (2, 16, True)
     (folder / "model.safetensors").write_bytes(b"\xff" * 20)
     with pytest.raises(CorruptArtifact, match="not a safetensors file"):
         read_dimensions(folder)

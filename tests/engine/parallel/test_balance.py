@@ -17,7 +17,7 @@ from luthier.engine.parallel.balance import Cost, _Line, cost_of, divide
 from luthier.engine.trees.merge import merge
 from luthier.engine.trees.pack import build_pack
 
-SIZES = Dimensions("llama", 5000, 64, 128, 3, 4, 2, 16, True, 4096, 0, 4)
+SIZES = Dimensions("llama", 5000, 64, 128, 3, 4, 2, 16, True, 4096, 4)
 SEQUENCES = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=12), max_size=14)
 
 

@@ -216,15 +216,14 @@ def test_rows_that_see_each_other_are_caught(untrained_subject: Subject, monkeyp
 @pytest.mark.parametrize("which", ["untrained_subject", "trained_subject"])
 def test_an_adapter_that_is_not_loaded_is_caught(which: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     subject: Subject = request.getfixturevalue(which)
-    from luthier.engine.fast.weights import Linear
+    from luthier.engine.fast.linear import Linear
 
     def forgets(self: Linear) -> None:
-        at = 0
-        for part in self.parts:
-            self.weight[at : at + len(part)].copy_(part)
-            at += len(part)
+        assert self.scratch is not None
+        assert self.rest is not None
+        self.scratch.copy_(self.rest)
 
-    monkeypatch.setattr(Linear, "merge", forgets)
+    monkeypatch.setattr(Linear, "fill", forgets)
     line = carry_out(AdapterApplied(), subject)
     assert line.answer == "fails"
     assert figure(line, "largest change") == 0

@@ -57,8 +57,7 @@ class Decoder:
     def __init__(self, arch: Architecture, weights: Weights) -> None:
         self.arch, self.weights = arch, weights
         self.dtype = weights.norm.dtype
-        trainable = [i for i, block in enumerate(weights.blocks) if block.trainable]
-        self.lowest_trainable = trainable[0] if trainable else arch.layers
+        self.lowest_trainable = next(iter(weights.trained_layers), arch.layers)
 
     def rotary(self, positions: torch.Tensor) -> list[Rotary]:
         """Per layer, cos and sin of the positions, [T, 1, rotated / 2]; layers of the same frequencies share them."""
@@ -89,8 +88,8 @@ class Decoder:
         """What enters the lowest trained layer, [T, hidden], without noise."""
         places = self._places(pack, np.arange(pack.num_rows))
         h = self.embedded(torch.from_numpy(pack.tokens))
-        for block, place in zip(self.weights.blocks[: self.lowest_trainable], places, strict=False):
-            h, _ = block_forward(block, self.arch, h, place)
+        for i in range(self.lowest_trainable):
+            h, _ = block_forward(self.weights.block(i), self.arch, h, places[i])
         return h
 
     def forward(
@@ -107,9 +106,9 @@ class Decoder:
             h += pack.noise.embedding(self.arch.hidden, self.dtype)
         saved: list[Saved | torch.Tensor | None] = [None] * first
         keys_values: list[KeyValue] = []
-        for i, block in enumerate(self.weights.blocks[first:], start=first):
+        for i in range(first, self.arch.layers):
             below = h
-            h, state = block_forward(block, self.arch, below, places[i], prefix[i] if prefix else None)
+            h, state = block_forward(self.weights.block(i), self.arch, below, places[i], prefix[i] if prefix else None)
             if keep.keys_values:
                 keys_values.append((state.k, state.v))
             again = i < self.lowest_trainable + keep.recompute
@@ -131,7 +130,7 @@ class Decoder:
         assert final is not None
         d_h: torch.Tensor | None = d_last.new_zeros(len(final), self.arch.hidden).index_copy_(0, run.wanted, d_last)
         for i in range(self.arch.layers - 1, self.lowest_trainable - 1, -1):
-            state, block = run.saved[i], self.weights.blocks[i]
+            state, block = run.saved[i], self.weights.block(i)
             assert state is not None
             assert d_h is not None
             if isinstance(state, torch.Tensor):

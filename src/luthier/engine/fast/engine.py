@@ -73,7 +73,7 @@ class FastEngine(Adapted):
     # training -----------------------------------------------------------------------------------------------
 
     def weights_moved(self) -> None:
-        self._decoder.weights.merge()
+        self._decoder.weights.moved()
 
     @torch.no_grad()
     def forward_backward(self, batch: Batch, loss: Loss) -> StepOutput:

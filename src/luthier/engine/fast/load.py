@@ -49,7 +49,7 @@ def load_fast(
     scale = spec.scale if isinstance(spec, LoRASpec) else 1.0
     built = build_weights(folder, arch, dtype, Trained(parameters, scale, weights is None))
     with torch.no_grad():
-        built.merge()
+        built.moved()
     adapters = AdapterSet(parameters, AdapterSource(spec, _modules(spec, layers), folder.name))
     return FastEngine(Decoder(arch, built), adapters, room)
 
@@ -152,7 +152,8 @@ def trains_of(spec: MethodSpec | None, arch: Architecture) -> Trains:
         formed = max(math.prod(layers.linear[name]) for name in spec.choose(layers))
     elif isinstance(spec, LastLayersSpec):
         flops = 2.0 * values
-    return Trains(0, stored_parts(arch.family), Own(values, first, formed, flops, isinstance(spec, LoRASpec | IA3Spec)))
+    replaced = sum(math.prod(shape) for shape in shapes.values() if len(shape) == 2) if isinstance(spec, LastLayersSpec) else 0
+    return Trains(0, stored_parts(arch.family), Own(values, first, formed, flops, not isinstance(spec, BitFitSpec), replaced))
 
 
 def _parts(spec: LoRASpec, layers: Layers) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from luthier.engine.fast.weights import Linear
+from luthier.engine.fast.linear import Linear
 from luthier.engine.noise import TokenNoise
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import torch
 
+from luthier.engine.fast.linear import Linear, LowAdapters
 from luthier.engine.fast.noisy import add_dropped, dropped, dropped_gradients
-from luthier.engine.fast.weights import Linear, LowAdapters
 from luthier.engine.kernels.product import multiply
 from luthier.engine.noise import TokenNoise
 

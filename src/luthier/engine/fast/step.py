@@ -86,7 +86,8 @@ def decode_step(decoder: Decoder, cache: SlotCache, tokens: torch.Tensor) -> tor
     slots = Slots(positions, mask, cache.skip + cache.widest)
     slot_head = torch.arange(n * arch.kv_heads).view(n, arch.kv_heads)
     at = (slot_head * cache.capacity + cache.length[:, None]).flatten()
-    for i, block in enumerate(weights.blocks):
+    for i in range(arch.layers):
+        block = weights.block(i)
         q, k, v = _query_key_value(decoder, block, h, rotary[i])
         keys, values = cache.own[i]
         keys.view(-1, arch.head_dim).index_copy_(0, at, k.reshape(-1, arch.head_dim))

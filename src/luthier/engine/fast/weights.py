@@ -1,100 +1,28 @@
-"""Weights of a frozen decoder, read straight from safetensors, and the same with LoRA merged in.
+"""Weights of a decoder, read straight from safetensors, with the trained parameters in their places.
 
-One decision: the base stays in its stored precision; products use a merged copy in the compute dtype
-(W + scale * B @ A), rebuilt when the adapter moves. Merging is exact in float32 and float64 up to rounding; bfloat16
-would swallow a small update, so there the base is multiplied alone and the adapters' own products are added.
+One decision: linear layers stay in their stored precision, and one of them at a time is at hand in the dtype of the products
+(see `fast.linear`); embedding and head are kept in that dtype, because a step's peak is where the head is read.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 
-from luthier.core.errors import CorruptArtifact, EngineRefused, UserError
+from luthier.core.errors import EngineRefused
 from luthier.engine.fast.architecture import Architecture
 from luthier.engine.fast.dense import Biases, Dense, Directed, Scaled, Whole
+from luthier.engine.fast.linear import Adapter, Linear, needs_scratch
+from luthier.engine.fast.stored import FLOATS, StoredTensors
 from luthier.engine.kernels.head import Head
 from luthier.engine.kernels.product import pack
 from luthier.engine.methods.ia3 import vector_name
 from luthier.engine.methods.lora import a_name, b_name, magnitude_name
 from luthier.engine.methods.wrapping import PREFIX
-
-
-@dataclass(frozen=True, slots=True)
-class Adapter:
-    """One linear layer's LoRA: a [rank, in], b [out, rank]; the `rows` of b give the `columns` of the group's output.
-
-    module: the layer's name inside its block.
-    """
-
-    a: torch.nn.Parameter
-    b: torch.nn.Parameter
-    scale: float
-    columns: slice
-    rows: slice
-    module: str
-
-
-@dataclass(frozen=True, slots=True)
-class LowAdapters:
-    """All adapters of a group in bfloat16: a [ranks, in]; b [out, ranks], zero outside their own columns, times the scale."""
-
-    a: torch.Tensor
-    b: torch.Tensor
-
-
-@dataclass(slots=True)
-class Linear:
-    """A group of linear layers: weight [out, in], adapters merged unless it is in bfloat16; bias [out] or None.
-
-    dense: trained parts whose gradient is formed whole; their columns of `weight` and `bias` are theirs alone.
-    packed: see `Weights.packed`.
-    """
-
-    weight: torch.Tensor
-    bias: torch.Tensor | None
-    parts: tuple[torch.Tensor, ...]
-    adapters: tuple[Adapter, ...]
-    dense: tuple[Dense, ...] = ()
-    low: LowAdapters | None = None
-    packed: torch.Tensor | None = None
-
-    @property
-    def merged(self) -> bool:
-        return self.weight.dtype != torch.bfloat16
-
-    @property
-    def trainable(self) -> bool:
-        return bool(self.adapters or self.dense)
-
-    def merge(self) -> None:
-        """Bring `weight`, or `low`, up to date with the adapters."""
-        if not self.merged:
-            self.low = self._lowered()
-            return
-        at = 0
-        for part in self.parts:
-            self.weight[at : at + len(part)].copy_(part)
-            at += len(part)
-        for adapter in self.adapters:
-            self.weight[adapter.columns].addmm_(adapter.b.detach()[adapter.rows], adapter.a.detach(), alpha=adapter.scale)
-        for part in self.dense:
-            part.merge(self.weight, self.bias)
-
-    def _lowered(self) -> LowAdapters:
-        a = torch.cat([adapter.a.detach() for adapter in self.adapters])
-        b, at = a.new_zeros(len(self.weight), len(a)), 0
-        for adapter in self.adapters:
-            rank = len(adapter.a)
-            b[adapter.columns, at : at + rank] = adapter.scale * adapter.b.detach()[adapter.rows]
-            at += rank
-        return LowAdapters(a.to(self.weight.dtype), b.to(self.weight.dtype))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,55 +43,61 @@ class Block:
         return any(linear.trainable for linear in self.linears.values())
 
 
-@dataclass(frozen=True, slots=True)
 class Weights:
-    """embed and the head's weight: [vocabulary, hidden] in the dtype of the products (the same tensor when tied)."""
+    """The whole decoder. embed and the head's weight: [vocabulary, hidden] in the dtype of the products (the same tensor when tied)."""
 
-    embed: torch.Tensor
-    head: Head
-    norm: torch.Tensor
-    blocks: tuple[Block, ...]
+    def __init__(self, embed: torch.Tensor, head: Head, norm: torch.Tensor, blocks: tuple[Block, ...]) -> None:
+        self.embed, self.head, self.norm, self._blocks = embed, head, norm, blocks
+        self._at_hand: int | None = None
+        self._all = False
 
-    def merge(self) -> None:
-        for block in self.blocks:
+    @property
+    def trained_layers(self) -> list[int]:
+        return [i for i, block in enumerate(self._blocks) if block.trainable]
+
+    def block(self, number: int) -> Block:
+        """A layer whose products can be computed, until another one is asked for."""
+        block = self._blocks[number]
+        if not self._all and self._at_hand != number:
+            for linear in block.linears.values():
+                if linear.scratch is not None:
+                    linear.fill()
+            self._at_hand = number
+        return block
+
+    def moved(self) -> None:
+        """To be called when the trained parts have moved."""
+        self._at_hand = None
+        for block in self._blocks:
             for linear in block.linears.values():
                 if linear.trainable:
-                    linear.merge()
+                    linear.moved()
 
     @contextmanager
-    def packed(self, rows: int) -> Iterator[None]:
-        """Inside, every product reads a copy of its weight that is laid out for about `rows` rows; no weight may change."""
-        holders = [self.head, *(linear for block in self.blocks for linear in block.linears.values())]
+    def all_at_hand(self, rows: int | None) -> Iterator[None]:
+        """Inside, every layer has a weight of its own, for passes of few rows that would write the scratch again and again.
+
+        rows: about as many in a product, for which weights are laid out (`packed`); None where that does not pay. No weight may change.
+        """
         try:
-            for holder in holders:
-                holder.packed = pack(holder.weight, rows)
+            self.head.packed = None if rows is None else pack(self.head.weight, rows)
+            for i in range(len(self._blocks)):
+                for linear in self.block(i).linears.values():
+                    linear.packed = None if rows is None else pack(linear.weight, rows)
+                    if linear.packed is None and linear.scratch is not None:
+                        linear.weight = linear.scratch.clone()
+            self._all = True
             yield
         finally:
-            for holder in holders:
-                holder.packed = None
+            self._all, self._at_hand, self.head.packed = False, None, None
+            for linear in (linear for block in self._blocks for linear in block.linears.values()):
+                linear.packed = None
+                linear.weight = linear.weight if linear.scratch is None else linear.scratch
 
     def num_bytes(self) -> int:
-        """Of the weights that products read."""
-        linears = [linear.weight for block in self.blocks for linear in block.linears.values()]
+        """Of the weights that products read, all layers together."""
+        linears = [linear.weight for block in self._blocks for linear in block.linears.values()]
         return sum(weight.nbytes for weight in (self.head.weight, *linears))
-
-
-def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
-    """All tensors of a folder's safetensors files, in their stored precision. Raises UserError or CorruptArtifact."""
-    index = folder / "model.safetensors.index.json"
-    try:
-        names = ["model.safetensors"]
-        if index.is_file():
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        tensors: dict[str, torch.Tensor] = {}
-        for name in names:
-            if not (folder / name).is_file():
-                raise UserError("a model folder must hold its weights as safetensors", f"no {name}", str(folder))
-            with safe_open(folder / name, "pt") as f:
-                tensors.update({key: f.get_tensor(key) for key in f.keys()})  # noqa: SIM118 - not a mapping
-    except (SafetensorError, json.JSONDecodeError, KeyError) as err:
-        raise CorruptArtifact(f"the weights in {folder} cannot be read ({err}): fetch or convert the model again") from None
-    return tensors
 
 
 def values_of(dtype: torch.dtype) -> torch.dtype:
@@ -185,29 +119,31 @@ def build_weights(folder: Path, arch: Architecture, dtype: torch.dtype, trained:
 
     dtype: that of the products (see `values_of`).
     """
-    tensors = read_tensors(folder)
-    _check_stored(tensors, folder)
-    take = _Taker(tensors, folder, arch.gemma, values_of(dtype), dtype, trained)
+    stored = StoredTensors(folder)
+    _check_stored(stored)
+    take = _Taker(stored, arch.gemma, values_of(dtype), dtype, trained, {})
     embed = take("model.embed_tokens.weight", (arch.vocabulary, arch.hidden)).to(dtype)
     head = embed if arch.tied else take("lm_head.weight", (arch.vocabulary, arch.hidden)).to(dtype)
     blocks = tuple(_block(take, arch, f"model.layers.{i}.") for i in range(arch.layers))
     return Weights(embed, Head(head, arch.scales.logits_cap), take.norm("model.norm", arch.hidden), blocks)
 
 
-def _check_stored(tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
-    for name, tensor in tensors.items():
-        if tensor.dtype not in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
-            raise EngineRefused("the fast engine reads float weights", f"{name} in {tensor.dtype}", str(folder), "use engine=generic")
+def _check_stored(stored: StoredTensors) -> None:
+    for name, dtype in stored.dtypes().items():
+        if dtype not in FLOATS:
+            raise EngineRefused("the fast engine reads float weights", f"{name} in {dtype}", str(stored.folder), "use engine=generic")
 
 
 @dataclass(frozen=True, slots=True)
 class _Taker:
-    tensors: Mapping[str, torch.Tensor]
-    folder: Path
+    """scratch: by group, what the layers' products read."""
+
+    stored: StoredTensors
     one_based: bool
     dtype: torch.dtype
     products: torch.dtype
     trained: Trained
+    scratch: dict[str, torch.Tensor]
 
     def norm(self, name: str, size: int) -> torch.Tensor:
         """What a norm multiplies by, [size]; the parameter itself where it is trained."""
@@ -220,11 +156,14 @@ class _Taker:
         return parameter
 
     def __call__(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
-        if name not in self.tensors:
-            raise CorruptArtifact(f"the weights in {self.folder} lack {name}: fetch or convert the model again")
-        if tuple(self.tensors[name].shape) != shape:
-            raise CorruptArtifact(f"{name} in {self.folder} has shape {tuple(self.tensors[name].shape)}, the config says {shape}")
-        return self.tensors[name]
+        return self.stored.read(name, shape)
+
+    def scratch_for(self, group: str, shape: torch.Size) -> torch.Tensor:
+        """The group's scratch as [out, in]; all layers share it, the largest one gives its size."""
+        found = self.scratch.get(group)
+        if found is None or found.numel() < shape.numel():
+            found = self.scratch[group] = torch.empty(shape.numel(), dtype=self.products)
+        return found[: shape.numel()].view(shape)
 
 
 def _block(take: _Taker, arch: Architecture, prefix: str) -> Block:
@@ -238,25 +177,30 @@ def _block(take: _Taker, arch: Architecture, prefix: str) -> Block:
 
 
 def _group(take: _Taker, arch: Architecture, prefix: str, group: str) -> Linear:
-    shapes, parts, biases, at = arch.linear_shapes(), [], [], 0
+    pieces = arch.groups()[group]
+    shapes, at = arch.linear_shapes(), 0
+    rest = torch.cat([take(f"{prefix}{p.module}.weight", shapes[p.module])[p.first : p.last] for p in pieces])
+    biases: list[torch.Tensor | None] = []
     adapters: list[Adapter] = []
     dense: list[Dense] = []
-    for part in arch.groups()[group]:
+    for part in pieces:
         name, rows = prefix + part.module, slice(part.first, part.last)
         columns = slice(at, at + part.last - part.first)
         at = columns.stop
-        parts.append(take(f"{name}.weight", shapes[part.module])[rows])
         biases.append(_bias(take, arch, (group, name), shapes[part.module][:1], rows))
-        found = _trained(take.trained, name, (parts[-1], biases[-1]), columns, rows)
+        found = _trained(take.trained, name, (rest[columns], biases[-1]), columns, rows)
         if isinstance(found, Adapter):
             adapters.append(found)
         elif found is not None:
             dense.append(found)
     bias = torch.cat([b.to(take.dtype) for b in biases if b is not None]) if biases[0] is not None else None
-    linear = Linear(torch.cat(parts).to(take.products), bias, (), tuple(adapters), tuple(dense))
-    if adapters and linear.merged:
-        linear.parts = tuple(parts)
-    return linear
+    parts = tuple(adapters), tuple(dense)
+    if not needs_scratch(rest, take.products, *parts):
+        rest = rest.to(take.products)
+        return Linear(rest, bias, rest, None, *parts)
+    scratch = take.scratch_for(group, rest.shape)
+    all_trained = len(dense) == len(pieces) and all(isinstance(part, Whole) for part in dense)
+    return Linear(scratch, bias, None if all_trained else rest, scratch, *parts)
 
 
 def _bias(take: _Taker, arch: Architecture, at: tuple[str, str], shape: tuple[int, ...], rows: slice) -> torch.Tensor | None:

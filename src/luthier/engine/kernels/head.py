@@ -18,7 +18,7 @@ from luthier.engine.kernels.product import multiply
 class Head:
     """weight: [vocabulary, hidden]. cap: logits become cap * tanh(logits / cap) (Gemma 2); None for none.
 
-    packed: see `Weights.packed`.
+    packed: see `Weights.all_at_hand`.
     """
 
     weight: torch.Tensor

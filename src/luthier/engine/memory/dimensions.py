@@ -64,7 +64,6 @@ class Dimensions:
     head_dim: int
     tied: bool
     longest: int
-    file_bytes: int
     stored_bytes: int
     windows: tuple[int | None, ...] = ()
 
@@ -74,15 +73,16 @@ class Own:
     """What is trained otherwise than by LoRA on the same parts of every layer.
 
     values: how many; first: the lowest layer that has some; formed: most values of weight gradients that are alive at once on their
-    way to a smaller parameter; flops: of one row through the trained parts besides the frozen ones; holds_base: the stored weights
-    stay in memory, because trained parts are merged onto them.
+    way to a smaller parameter; flops: of one row through the trained parts besides the frozen ones; merged: the trained parts are
+    written into weights; replaced: values of stored weights that are not kept, because all of them are trained.
     """
 
     values: int
     first: int
     formed: int
     flops: float
-    holds_base: bool
+    merged: bool
+    replaced: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,6 @@ def read_dimensions(folder: Path) -> Dimensions:
         head_dim=config.get("head_dim") or hidden // heads,
         tied=bool(config.get("tie_word_embeddings", family in GEMMA)),
         longest=_longest(config),
-        file_bytes=sum(BYTES.get(e["dtype"], 4) * math.prod(e["shape"]) for h in headers for n, e in h.items() if n != "__metadata__"),
         stored_bytes=max((BYTES.get(d, 4) for d in stored), default=4),
         windows=_windows(config, family, layers),
     )

@@ -7,7 +7,7 @@ them are alive; measured are the process before loading and three constants that
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +24,9 @@ FIRST_USE = 40 * 2**20
 """Bytes that the libraries take when they first multiply: kernels, packing buffers, thread stacks. Measured on 2026-11-21."""
 LIBRARIES = 340 * 2**20
 """Resident bytes of interpreter and libraries before any weight, where they are not loaded yet (`luthier plan`). Measured on 2026-11-21."""
+
+WORTH_PACKING = 512
+"""Fewest tokens to come for which generation lays the weights out anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,24 +81,28 @@ class MemoryModel:
         return cls(sizes, trains, process, value, product)
 
     def weights(self) -> int:
-        """Bytes of the weights while the engine lives.
+        """Bytes of the weights while the engine lives, a scratch of one layer included.
 
-        The file is mapped and read once, so all of its pages are resident while any tensor is a view of it: the
-        embedding where it is stored in the computed precision, and the parts that adapters are merged onto. Every
-        linear layer has a copy in the precision of the products (groups side by side, merged unless that is bfloat16); so
-        have embedding and head where they are stored in another one.
+        Linear layers are kept as stored (in bfloat16 where products are), embedding and head in the precision of the products.
         """
         s = self.sizes
-        linears = s.layers * sum(o * i for o, i in (shape_of(s, p) for p in PARTS))
-        vocabulary = s.vocabulary * s.hidden * (1 if s.tied else 2) if s.stored_bytes != self.product else 0
-        return (s.file_bytes if self.mapped else 0) + (linears + vocabulary) * self.product
+        vocabulary = s.vocabulary * s.hidden * (1 if s.tied else 2)
+        replaced = 0 if self.trains.own is None else self.trains.own.replaced
+        at_rest = self.product if self.product < self.value else s.stored_bytes
+        scratch = self._linears() // s.layers * self.product if self.merged else 0
+        return (self._linears() - replaced) * at_rest + vocabulary * self.product + scratch
 
     @property
-    def mapped(self) -> bool:
-        """True when a tensor of the engine is a view of the file."""
-        onto = bool(self.trains.modules) if self.trains.own is None else self.trains.own.holds_base
-        merged = onto and self.product == self.value
-        return merged or self.sizes.stored_bytes == self.product
+    def merged(self) -> bool:
+        """Whether products read another weight than the one at rest."""
+        if self.product < self.value:
+            return False
+        trained = bool(self.trains.modules) if self.trains.own is None else self.trains.own.merged
+        return trained or self.sizes.stored_bytes != self.product
+
+    def _linears(self) -> int:
+        """Values of all linear layers."""
+        return self.sizes.layers * sum(o * i for o, i in (shape_of(self.sizes, p) for p in PARTS))
 
     def adapters(self) -> int:
         """A and B of every adapted layer, their gradients and the two moments of AdamW: four values a parameter, five with an average."""
@@ -150,7 +157,8 @@ class MemoryModel:
     def generating(self, prompt: int, new: int, sequences: int) -> Parts:
         """The peak of generating `new` tokens for `sequences` prompts of `prompt` tokens at once.
 
-        Keys and values of every layer lie in one padded cache; those of the prefill lie beside it while it is filled.
+        Keys and values of every layer lie in one padded cache; those of the prefill lie beside it while it is filled. Every layer
+        has a weight of its own meanwhile: merged, or laid out for small products where the steps repay it.
         """
         s = self.sizes
         kv = s.kv_heads * s.head_dim
@@ -158,13 +166,16 @@ class MemoryModel:
         filled = Rows(prompt * sequences, sequences, sequences)
         prefill = 3 * kv * s.layers * filled.tokens
         layer = self._layer(filled, False) + self._forward_scratch(filled.tokens)
-        return self._parts(prefill + max(layer, cache + 2 * sequences * s.vocabulary), ALLOCATOR_FORWARD)
+        found = self._parts(prefill + max(layer, cache + 2 * sequences * s.vocabulary), ALLOCATOR_FORWARD)
+        laid_out = self.product == 4 and packs(sequences, sequences * new)
+        copied = self._linears() + s.vocabulary * s.hidden if laid_out else self._linears() if self.merged else 0
+        return replace(found, weights=found.weights + copied * self.product)
 
     def _parts(self, values: int, allocator: float) -> Parts:
-        """The peak is that of the work, or that of loading, when the file is let go after it."""
+        """The peak is that of the work, or that of reading the largest tensor, the embedding."""
         work = FIRST_USE + int(values * self.value * allocator)
-        loading = 0 if self.mapped else self.sizes.file_bytes
-        return Parts(self.process, self.weights(), self.adapters(), max(work, loading))
+        embedding = self.sizes.vocabulary * self.sizes.hidden * self.sizes.stored_bytes
+        return Parts(self.process, self.weights(), self.adapters(), max(work, embedding))
 
     def _scores(self, tokens: int) -> int:
         """Values of written-out scores: where they are capped, or some token may be too deep for a window."""
@@ -203,6 +214,11 @@ class MemoryModel:
     def _inner(self, times: int) -> int:
         """Values that as many inner rows of the MLP take: they are kept in the precision of the products."""
         return times * self.sizes.intermediate * self.product // self.value
+
+
+def packs(sequences: int, new: int) -> bool:
+    """Whether generating `new` tokens in all repays a copy of the weights that is laid out for small products."""
+    return sequences > 1 and new >= WORTH_PACKING
 
 
 def rows_of(nodes: np.ndarray, needed: np.ndarray) -> Rows:

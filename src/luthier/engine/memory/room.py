@@ -118,7 +118,7 @@ def would_fit(model: MemoryModel, rows: Rows, limit: int) -> list[str]:
             found.append(f"train.method.rank={rank} would fit")
             break
     if model.sizes.stored_bytes == 4:
-        half = replace(model.sizes, file_bytes=model.sizes.file_bytes // 2, stored_bytes=2)
+        half = replace(model.sizes, stored_bytes=2)
         if replace(model, sizes=half).training(rows, layers).total <= limit:
             found.append("the same weights stored in bfloat16 would fit")
     needed = model.training(rows, layers).total / GB

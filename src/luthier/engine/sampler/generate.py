@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from luthier.engine.fast.block import KeyValue
 from luthier.engine.fast.decoder import Decoder, Keep
 from luthier.engine.fast.step import SlotCache, decode_step
 from luthier.engine.memory.machine import available_bytes
+from luthier.engine.memory.model import packs
 from luthier.engine.sampler.choose import choose, penalise
 from luthier.engine.sampler.job import Job, Window, checked, make_jobs, mask_logits, note_logprobs
 from luthier.engine.sampler.stops import IncrementalStops
@@ -35,8 +35,6 @@ _MOST_SLOTS = 64
 """Sequences decoded together: past this a step's products gain little and its caches cost more."""
 _REFILL = 8
 """A refill waits until one slot in this many is free, so that prompts are prefilled in groups."""
-_WORTH_PACKING = 512
-"""Fewest tokens to come for which the weights are laid out anew for small products."""
 _GROWTH = 64
 """Tokens by which the slots' capacity grows."""
 
@@ -56,14 +54,14 @@ def generate(
     skip = skip if skip >= _WORTH_SHARING else 0
     prefix = _prefill_shared(decoder, prompts[0][:skip]) if skip else None
     batch = _Batch(decoder, sampling, budget, SlotCache(decoder.arch, decoder.dtype, prefix, skip))
-    with decoder.weights.packed(min(len(jobs), _MOST_SLOTS)) if _worth_packing(decoder, jobs) else nullcontext():
+    with decoder.weights.all_at_hand(min(len(jobs), _MOST_SLOTS) if _worth_packing(decoder, jobs) else None):
         batch.run(_in_order(jobs, skip), len(prompts), progress)
     return [job.completion() for job in jobs]
 
 
 def _worth_packing(decoder: Decoder, jobs: Sequence[Job]) -> bool:
-    """Whether the steps repay a second copy of the weights, and the memory has room for it twice."""
-    return len(jobs) > 1 and sum(job.limit for job in jobs) >= _WORTH_PACKING and available_bytes() > 2 * decoder.weights.num_bytes()
+    """Whether the steps repay a copy of the weights that is laid out for them, and the memory has room for it twice."""
+    return packs(len(jobs), sum(job.limit for job in jobs)) and available_bytes() > 2 * decoder.weights.num_bytes()
 
 
 def _in_order(jobs: Sequence[Job], skip: int) -> list[Job]:

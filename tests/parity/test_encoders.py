@@ -16,7 +16,6 @@ from luthier.engine.contract import Batch, TokenSequence
 from luthier.engine.encoder.engine import EncoderEngine
 from luthier.engine.encoder.load import load_encoder
 from luthier.engine.headed import load_headed
-from luthier.engine.methods.bitfit import BitFitSpec
 from luthier.engine.methods.full import FullSpec
 from luthier.engine.methods.lora import LoRASpec
 from luthier.engine.models.kinds import ENCODERS
@@ -160,11 +159,6 @@ def test_full_fine_tuning_equals_transformers(folders: dict[str, Path], arch: st
     again = load_encoder(folders[arch], answers, tmp_path / "adapter", Execution(), 1, torch.float64)
     prompts = [s.tokens[s.weights == 0] for s in rows]
     assert np.abs(again.values(prompts) - engine.values(prompts)).max() < 1e-12
-
-
-def test_a_method_that_only_decoders_take_is_refused(folders: dict[str, Path]) -> None:
-    with pytest.raises(UserError, match="an encoder is trained with lora or full, got bitfit"):
-        load_encoder(folders["bert"], ANSWERS["label"][0], BitFitSpec(), Execution(), 7, torch.float32)
 
 
 def test_an_adapter_of_another_task_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:

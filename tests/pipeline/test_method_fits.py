@@ -12,7 +12,7 @@ import pytest
 from luthier.core.errors import UserError
 from luthier.core.events import ignore
 from luthier.core.execution import Execution
-from luthier.engine.methods.fits import check_method
+from luthier.engine.methods.fits import HEADED_WORDS, check_method
 from luthier.engine.select import load_engine
 from luthier.parts.methods.loading import known_methods
 from luthier.pipeline.plan import advice
@@ -90,6 +90,6 @@ def test_nothing_is_read_or_asked_before_it_is_said(learner_base: Path, tmp_path
 
 def test_the_plan_says_what_an_encoder_takes(tmp_path: Path) -> None:
     file = write_toy(tmp_path / "toy", make_toy_encoder(tmp_path / "base"))
-    said = list(advice(Workspace.open(file, ("train.method={kind: bottleneck}",))))
-    assert "a run would stop at once: an encoder is trained with lora or full, got bottleneck (train.method.kind)" in said
+    said = list(advice(Workspace.open(file, ("train.method={kind: prompt}",))))
+    assert f"a run would stop at once: an encoder is trained with {HEADED_WORDS}, got prompt (train.method.kind)" in said
     assert not any("would stop" in line for line in advice(Workspace.open(file)))

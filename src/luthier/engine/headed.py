@@ -19,9 +19,8 @@ from safetensors.torch import load_file
 from luthier.core.errors import CorruptArtifact, UserError
 from luthier.core.files import fsync_tree
 from luthier.engine.methods.contract import Installed, MethodSpec
-from luthier.engine.methods.fits import check_kind
-from luthier.engine.methods.folder import CONFIG, WEIGHTS, read_config
-from luthier.engine.methods.full import FullSpec
+from luthier.engine.methods.fits import HEADED_WORDS, OF_HEADED, check_kind
+from luthier.engine.methods.folder import CONFIG, WEIGHTS, known_methods, read_config
 from luthier.engine.methods.lora import LoRASpec
 from luthier.engine.methods.targets import layers_of
 from luthier.engine.methods.wrapping import PREFIX
@@ -36,7 +35,7 @@ class Headed:
     kind: ClassVar[str] = "headed"
     starts_as_base: ClassVar[bool] = False
 
-    inner: LoRASpec | FullSpec
+    inner: MethodSpec
     task: Task
     head: tuple[str, ...] = ()
 
@@ -67,14 +66,15 @@ class Headed:
         if config.get("task_type") not in ("SEQ_CLS", "SEQ_2_SEQ_LM"):
             return None
         plain = {**config, "modules_to_save": None}
-        inner = LoRASpec.from_config(plain, weights) or FullSpec.from_config(plain, weights)
+        asked = (method.from_config(plain, weights) for method in known_methods() if method.kind in OF_HEADED)
+        inner = next((spec for spec in asked if spec is not None), None)
         return None if inner is None else cls(inner, config["task_type"], tuple(config.get("modules_to_save") or ()))
 
 
 def headed(method: MethodSpec, task: Task, head: tuple[str, ...]) -> Headed:
     """The method on a model with a head. Raises EngineRefused for a method that only decoders take."""
     check_kind("encoder" if task == "SEQ_CLS" else "seq2seq", method.kind)
-    return Headed(method, task, head)  # type: ignore[arg-type]
+    return Headed(method, task, head)
 
 
 def load_headed(folder: Path, task: Task) -> tuple[Headed, dict[str, torch.Tensor]]:
@@ -87,7 +87,7 @@ def load_headed(folder: Path, task: Task) -> tuple[Headed, dict[str, torch.Tenso
         raise CorruptArtifact(f"the adapter {folder} cannot be read ({err}): train or copy it again") from None
     if spec is None or spec.task != task:
         got = f"{config['peft_type']} for {config.get('task_type')}"
-        raise UserError(f"an adapter of lora or full for {task} is wanted", got, str(folder))
+        raise UserError(f"an adapter of {HEADED_WORDS} for {task} is wanted", got, str(folder))
     return spec, weights
 
 

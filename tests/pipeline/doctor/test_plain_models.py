@@ -129,6 +129,15 @@ def test_full_tuning_and_rows_one_at_a_time(files: dict[str, Path]) -> None:
     assert (answers["adapter"].answer, answers["merging"].answer) == ("holds", "holds")
 
 
+@pytest.mark.parametrize(("arch", "method"), [("bert", "{kind: bottleneck, size: 8}"), ("t5", "{kind: last_layers, layers: 1}")])
+def test_a_method_with_and_without_a_merged_form(arch: str, method: str, bases: dict[str, Path], tmp_path: Path) -> None:
+    file = _write(tmp_path, bases[arch], "one label" if arch == "bert" else "text")
+    workspace, name = open_project(file, (f"train.method={method}",), None)
+    with open_subject(workspace, name, options()) as subject:
+        adapter, merging = (carry_out(proof, subject) for proof in (AdapterApplied(), Merging()))
+    assert (adapter.answer, merging.answer) == ("holds", "does not apply" if arch == "bert" else "holds"), adapter
+
+
 def _other_label(s: TokenSequence) -> TokenSequence:
     return replace(s, tokens=np.where(s.weights != 0, (s.tokens + 1) % 3, s.tokens))
 

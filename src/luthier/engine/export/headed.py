@@ -26,8 +26,14 @@ Cut = tuple[int, Literal["start", "end"]] | None
 def load_tuned_headed(base: Path, adapter: Path, num_values: int | None) -> Any:
     """The base with the adapter and its head beside it (not merged), float32. num_values: outputs of the head; None without one.
 
-    Raises UserError for an adapter of another base, EngineRefused for a base that transformers cannot load.
+    Raises UserError for an adapter of another base, EngineRefused for a base that transformers cannot load or a method that
+    only Luthier has.
     """
+    return with_adapter(load_bare_headed(base, num_values), adapter)
+
+
+def load_bare_headed(base: Path, num_values: int | None) -> Any:
+    """The base with a head that is not trained, float32, frozen. Raises EngineRefused."""
     from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
     loader: Any = AutoModelForSeq2SeqLM if num_values is None else AutoModelForSequenceClassification
@@ -40,7 +46,7 @@ def load_tuned_headed(base: Path, adapter: Path, num_values: int | None) -> Any:
             )  # fmt: skip
     except (ValueError, KeyError, OSError, RuntimeError) as err:
         raise EngineRefused(f"a model that transformers can load is wanted: {str(err).splitlines()[0]}", where=str(base)) from None
-    return with_adapter(model.eval().requires_grad_(False), adapter)
+    return model.eval().requires_grad_(False)
 
 
 def open_tokenizer(base: Path) -> Any:

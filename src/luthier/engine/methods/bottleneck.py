@@ -43,6 +43,11 @@ class Bottleneck(torch.nn.Module):
             for zero in (self.adapter_down.bias, self.adapter_up.weight, self.adapter_up.bias):
                 zero.zero_()
 
+    @property
+    def weight(self) -> torch.Tensor:
+        """The base layer's: T5 asks its layers for their precision."""
+        return self.base_layer.weight
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.base_layer(x)
         return y + self.adapter_up(self._act(self.adapter_down(y)))

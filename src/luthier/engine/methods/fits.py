@@ -17,15 +17,16 @@ if TYPE_CHECKING:
     from luthier.engine.methods.targets import Layers
     from luthier.engine.models.kinds import ModelKind
 
-OF_HEADED = ("lora", "full")
-"""Methods, by kind, of models that are no plain decoders."""
+OF_HEADED = ("lora", "dora", "ia3", "bottleneck", "bitfit", "last_layers", "full")
+"""Methods, by kind, of models that are no plain decoders: all but a quantised base and learned tokens."""
+HEADED_WORDS = f"{', '.join(OF_HEADED[:-1])} or {OF_HEADED[-1]}"
 
 
 def check_kind(kind: ModelKind, method: str) -> None:
     """Raises EngineRefused for a method that this kind of model does not take. method: its kind. Imports no torch."""
     if kind != "decoder" and method not in OF_HEADED:
         what = "an encoder" if kind == "encoder" else "an encoder-decoder"
-        raise EngineRefused(f"{what} is trained with {' or '.join(OF_HEADED)}", method, "train.method.kind")
+        raise EngineRefused(f"{what} is trained with {HEADED_WORDS}", method, "train.method.kind")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def _of_transformers(folder: Path, kind: ModelKind) -> _Shape | None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
-    from luthier.engine.methods.targets import layers_of
+    from luthier.engine.methods.targets import find_stack, layers_of
     from luthier.engine.reference.engine import longest_of
 
     classes: dict[str, Any] = {"encoder": AutoModelForSequenceClassification, "seq2seq": AutoModelForSeq2SeqLM}
@@ -89,5 +90,6 @@ def _of_transformers(folder: Path, kind: ModelKind) -> _Shape | None:
     except (ValueError, KeyError, OSError, ImportError, RuntimeError):
         return None
     biased = any(name.endswith(".bias") for name, _ in model.named_parameters())
-    depth = int(getattr(config, "num_hidden_layers", 0))
+    stack = find_stack(model)
+    depth = len(stack[1]) if stack else 0
     return _Shape(config.model_type, layers_of(model), depth, biased, longest_of(config))

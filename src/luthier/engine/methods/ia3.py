@@ -20,7 +20,7 @@ from luthier.engine.methods.targets import Layers, layers_of, saved_modules, sel
 from luthier.engine.methods.wrapping import PREFIX, wrap
 
 _ATTENTION = (("k_proj", "v_proj"), ("query_key_value",), ("c_attn",), ("key", "value"), ("k_lin", "v_lin"), ("k", "v"))
-_MLP = ("down_proj", "dense_4h_to_h", "fc2", "mlp.c_proj", "lin2", "wo")
+_MLP = ("down_proj", "dense_4h_to_h", "fc2", "mlp.c_proj", "lin2", "wo", "output.dense")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,6 @@ class IA3Spec:
             target_modules=[*outer, *inner],
             feedforward_modules=list(inner),
             fan_in_fan_out=any(type(m).__name__ == "Conv1D" for m in model.modules()),
-            task_type="CAUSAL_LM",
         )
         return Installed(wrap(model, config)[1], named(outer, inner))
 
@@ -55,7 +54,7 @@ class IA3Spec:
         """Full names of the scaled layers, in the model's order; True where the input is scaled, not the output."""
         names = tuple(layers.linear)
         scaled = self.targets or _first(names, _ATTENTION)
-        inner = self.feedforward or (() if self.targets else _first(names, tuple((n,) for n in _MLP)))
+        inner = self.feedforward or (() if self.targets else _last_of_mlp(names))
         inner_names = select(inner, layers, "train.method.feedforward")
         chosen = {*select(scaled, layers), *inner_names}
         return {n: n in inner_names for n in names if n in chosen}
@@ -100,6 +99,12 @@ def named(outer: tuple[str, ...], inner: tuple[str, ...]) -> tuple[str, ...]:
 def vector_name(module: str) -> str:
     """The saved name of a layer's vector."""
     return f"{PREFIX}{module}.ia3_l"
+
+
+def _last_of_mlp(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Full names of the last layers of the MLPs; BERT's attention ends with a layer of the same last names."""
+    (last,) = _first(names, tuple((n,) for n in _MLP))
+    return tuple(n for n in names if n.endswith("." + last) and ".attention." not in n)
 
 
 def _first(names: tuple[str, ...], wanted: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:

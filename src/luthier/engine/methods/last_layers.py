@@ -1,6 +1,7 @@
-"""The last k layers and the final norm are trained, everything below is frozen.
+"""The last k layers (of an encoder-decoder: of its decoder) and the final norm are trained, everything below is frozen.
 
-One decision: the head stays frozen, since in most small models it is the token embedding, which lies below every layer.
+One decision: the head of a model that writes stays frozen, since in most small models it is the token embedding, which lies
+below every layer.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from luthier.core.errors import UserError
 from luthier.engine.methods.changed import save_own, train_own
 from luthier.engine.methods.contract import Installed
-from luthier.engine.methods.targets import decoder_layers
+from luthier.engine.methods.targets import top_layers
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,13 @@ class LastLayersSpec:
         return ""
 
     def install(self, model: Any, seed: int) -> Installed:
-        stack, layers = decoder_layers(model)
+        stack, layers = top_layers(model)
         self.check(len(layers))
         inside = [f"{stack}.{i}." for i in range(len(layers) - self.layers, len(layers))]
         parent = stack.rpartition(".")[0]
         beside = model.get_submodule(parent).named_children()
-        norms = [f"{parent}.{name}." if parent else f"{name}." for name, m in beside if "norm" in type(m).__name__.lower()]
+        final = [name for name, m in beside if "norm" in type(m).__name__.lower() and "embed" not in name]
+        norms = [f"{parent}.{name}." if parent else f"{name}." for name in final]
         return train_own(model, [n for n, _ in model.named_parameters() if n.startswith((*inside, *norms))])
 
     def save(self, folder: Path, weights: Mapping[str, torch.Tensor], modules: tuple[str, ...], base: str) -> None:

@@ -84,11 +84,19 @@ def saved_modules(chosen: Iterable[str], layers: Layers) -> tuple[str, ...]:
     return short if set(meant) == set(chosen) else chosen
 
 
-def decoder_layers(model: Any) -> tuple[str, torch.nn.ModuleList]:
-    """The stack of layers and its full name. Raises UserError for a model without one."""
-    stacks = [(name, m) for name, m in model.named_modules() if isinstance(m, torch.nn.ModuleList)]
-    size = int(getattr(model.config, "num_hidden_layers", 0))
-    found = [(name, m) for name, m in stacks if len(m) == size and m]
-    if not found:
+def top_layers(model: Any) -> tuple[str, torch.nn.ModuleList]:
+    """The stack of layers that ends at the output, and its full name. Raises UserError for a model without one."""
+    found = find_stack(model)
+    if found is None:
         raise UserError("the model must have a stack of layers", type(model).__name__, "train.method.kind")
-    return found[0]
+    return found
+
+
+def find_stack(model: Any) -> tuple[str, torch.nn.ModuleList] | None:
+    """`top_layers`: of an encoder-decoder the decoder's; None for a model without one."""
+    stacks = [(name, m) for name, m in model.named_modules() if isinstance(m, torch.nn.ModuleList) and m]
+    if getattr(model.config, "is_encoder_decoder", False):
+        inside = list(model.get_decoder().modules())
+        return next(((name, m) for name, m in stacks if any(m is other for other in inside)), None)
+    size = int(getattr(model.config, "num_hidden_layers", 0))
+    return next(((name, m) for name, m in stacks if len(m) == size), None)

@@ -106,6 +106,22 @@ def load_by_libraries(subject: Subject) -> Any:
     return load_tuned_headed(folder, adapter, None if answers is None else answers.num_values)
 
 
+def load_twin(subject: Subject) -> Any:
+    """`load_by_libraries`; a method that PEFT does not have is put on transformers' model by its own modules."""
+    from luthier.engine.export.headed import load_bare_headed
+    from luthier.engine.headed import load_headed
+    from luthier.engine.methods.contract import fill
+
+    if not subject.project.train.method.spec().unmergeable:
+        return load_by_libraries(subject)
+    answers = plain_renderer(subject).answers
+    adapter = subject.checkpoint.path / "adapter"
+    model = load_bare_headed(Path(subject.base.result.folder), None if answers is None else answers.num_values)
+    spec, weights = load_headed(adapter, "SEQ_2_SEQ_LM" if answers is None else "SEQ_CLS")
+    fill(spec.install(model, 0).parameters, weights, str(adapter))
+    return model.eval().requires_grad_(False)
+
+
 def outputs_by_libraries(model: Any, subject: Subject) -> np.ndarray:
     """Of the computed rows, float64 flat: an encoder's head outputs, an encoder-decoder's log-probabilities of the answers."""
     import numpy as np

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from luthier.pipeline.doctor.document import Figure
-from luthier.pipeline.doctor.plain import OUTPUT, load_by_libraries, outputs_apart, outputs_by_engine, outputs_by_libraries, plain_renderer
+from luthier.pipeline.doctor.plain import OUTPUT, load_twin, outputs_apart, outputs_by_engine, outputs_by_libraries, plain_renderer
 from luthier.pipeline.doctor.proof import LOGPROB, Finding, Proof
 from luthier.pipeline.doctor.raw import reads_raw
 
@@ -62,7 +62,7 @@ def _against_peft(subject: Subject, tuned: np.ndarray) -> Figure:
     if subject.kind == "decoder":
         error = float(np.abs(tuned - np.concatenate(subject.twin_scores)).max())
         return Figure(name="against plain PEFT with the same files, nats", value=error, bound=LOGPROB)
-    wanted = outputs_by_libraries(load_by_libraries(subject), subject)
+    wanted = outputs_by_libraries(load_twin(subject), subject)
     error = outputs_apart(outputs_by_engine(subject.engine, subject), wanted)
     return Figure(name="against plain transformers and PEFT with the same files, relative above 1", value=error, bound=OUTPUT)
 

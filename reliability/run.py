@@ -33,6 +33,7 @@ from mutated import mutated_inputs  # noqa: E402
 from pii import pii  # noqa: E402
 from poisoning import poisoning  # noqa: E402
 from stream import stream  # noqa: E402
+from unlike import languages, outliers, relevance  # noqa: E402
 
 from toy_project import command, environment, make_learner, write_toy  # noqa: E402
 
@@ -141,6 +142,9 @@ TRIALS: dict[str, tuple[Callable[[int, int], Result], int]] = {
     "label-errors": (label_errors, 20_000),
     "poisoning": (poisoning, 2),
     "stream": (stream, 300),
+    "outliers": (outliers, 6),
+    "relevance": (relevance, 4),
+    "languages": (languages, 2000),
 }
 
 

@@ -12,6 +12,9 @@ from pydantic import Field, model_validator
 
 from luthier.core.config import Config
 
+OTHER_ENGINES = "use execution.engine=auto: the generic engine, or the reference engine where it cannot pack the model"
+"""What a message advises for a model that the fast engine does not compute; only loading shows which of the two takes it."""
+
 
 class Execution(Config):
     """Device, engine and machine limits of a run."""

@@ -40,7 +40,7 @@ def load_engine(
     if method is not None and weights is not None:
         spec = _same(method, spec, adapter)
     if execution.engine in ("generic", "reference") and dtype == "bfloat16":
-        fix = "engine=fast, or precision=float32"
+        fix = "use train.precision=float32"
         must = f"precision=float32 or float64 is wanted: the {execution.engine} engine has no products in bfloat16"
         raise EngineRefused(must, dtype, "train.precision", fix)
     reasons: list[str] = []
@@ -52,7 +52,9 @@ def load_engine(
         try:
             engine: Engine = load(folder, spec, weights, seed, precision, execution)
         except EngineRefused as reason:
-            if execution.engine == name or dtype == "bfloat16":
+            if dtype == "bfloat16":
+                raise _in_float32(reason) from None
+            if execution.engine == name:
                 raise
             reasons.append(str(reason))
             continue
@@ -83,6 +85,12 @@ def unused_device(execution: Execution) -> str:
 def _fits(folder: Path, method: MethodSpec | None, precision: torch.dtype, execution: Execution) -> None:
     """Before a weight is read for an engine without a memory model. Raises UserError."""
     check_least(folder, precision.itemsize, method is not None and method.kind == "full", execution)
+
+
+def _in_float32(reason: EngineRefused) -> EngineRefused:
+    """The fast engine's refusal; the engine that it advises has no products in bfloat16."""
+    fix = f"{reason.fix} and train.precision=float32" if "execution.engine=" in reason.fix else reason.fix
+    return EngineRefused(reason.must, reason.got, reason.where, fix)
 
 
 def _only_decoders(folder: Path) -> None:

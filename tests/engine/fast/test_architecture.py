@@ -107,5 +107,5 @@ def test_what_would_change_a_number_is_refused_with_its_reason(family: str, chan
 def test_another_architecture_is_refused_by_name() -> None:
     from transformers import GPT2Config
 
-    with pytest.raises(EngineRefused, match=r"the fast engine computes llama, .*gpt2.*engine=generic"):
+    with pytest.raises(EngineRefused, match=r"the fast engine computes llama, .*gpt2.*engine=auto"):
         from_config(GPT2Config(), "here")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.core.errors import EngineRefused, UserError
+from luthier.core.execution import OTHER_ENGINES
 from luthier.engine.fast.rotary import amplitude, frequencies, reach
 from luthier.engine.fast.stated import stated_config
 from luthier.engine.kernels.activation import ACTIVATIONS, Activation
@@ -127,7 +128,7 @@ def read_architecture(folder: Path) -> Architecture:
 def from_config(config: Any, where: str) -> Architecture:
     """The architecture of a transformers config, or of one that states as much. Raises EngineRefused with the reason."""
     if config.model_type not in FAMILIES:
-        raise EngineRefused(f"the fast engine computes {', '.join(FAMILIES)}", config.model_type, where, "use engine=generic")
+        raise EngineRefused(f"the fast engine computes {', '.join(FAMILIES)}", config.model_type, where, OTHER_ENGINES)
     gemma = config.model_type in ("gemma2", "gemma3_text")
     activation = config.hidden_activation if gemma else config.hidden_act
     _refuse(activation not in ACTIVATIONS, f"hidden_act={activation!r}", where)
@@ -160,7 +161,7 @@ def from_config(config: Any, where: str) -> Architecture:
 
 def _refuse(unsupported: bool, what: str, where: str) -> None:
     if unsupported:
-        raise EngineRefused("the fast engine does not compute this model", what, where, "use engine=generic")
+        raise EngineRefused("the fast engine does not compute this model", what, where, OTHER_ENGINES)
 
 
 def _windows(config: Any, where: str) -> tuple[int | None, ...]:

@@ -42,7 +42,7 @@ def load_fast(
     layers = layers_of(arch)
     parameters = _parameters(spec, arch, layers, seed, values)
     if spec is not None and type(spec) is not LoRASpec and dtype == torch.bfloat16:
-        raise EngineRefused("products in bfloat16 are for lora", spec.kind, "train.precision", "use precision=float32")
+        raise EngineRefused("products in bfloat16 are for lora", spec.kind, "train.precision", "use train.precision=float32")
     room = make_room(read_dimensions(folder), trains_of(spec, arch), execution, str(dtype).removeprefix("torch."))
     if weights is not None:
         fill(parameters, weights, folder.name)
@@ -82,7 +82,7 @@ def _shapes(spec: MethodSpec | None, arch: Architecture, layers: Layers) -> dict
     if spec is None:
         return {}
     words = "the fast engine trains lora, dora, ia3, bitfit, last_layers"
-    raise EngineRefused(words, spec.kind, "train.method.kind", "use engine=reference")
+    raise EngineRefused(words, spec.kind, "train.method.kind", "use execution.engine=generic")
 
 
 def _scaled(spec: IA3Spec, layers: Layers) -> dict[str, tuple[int, int]]:
@@ -110,7 +110,7 @@ def _last(spec: LastLayersSpec, arch: Architecture, layers: Layers) -> dict[str,
     spec.check(arch.layers)
     if arch.gemma or arch.qk_norm or arch.qkv_bias:
         words = "the fast engine trains the last_layers of models with two norms a layer and no biases"
-        raise EngineRefused(words, arch.family, "train.method.kind", "use engine=reference")
+        raise EngineRefused(words, arch.family, "train.method.kind", "use execution.engine=generic")
     found: dict[str, tuple[int, ...]] = {"model.norm.weight": (arch.hidden,)}
     for i in range(arch.layers - spec.layers, arch.layers):
         stem = f"model.layers.{i}."
@@ -130,7 +130,7 @@ def _adapted(spec: LoRASpec, layers: Layers) -> dict[str, tuple[int, int]]:
     chosen = spec.choose(layers)
     for name in chosen:
         if name in layers.others:
-            raise EngineRefused("the fast engine adapts linear layers of the stack", name, WHERE, "use engine=reference")
+            raise EngineRefused("the fast engine adapts linear layers of the stack", name, WHERE, "use execution.engine=generic")
     return chosen
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from luthier.core.errors import EngineRefused
+from luthier.core.execution import OTHER_ENGINES
 
 Parameters = Mapping[str, Any]
 
@@ -21,7 +22,7 @@ def frequencies(rope: Parameters, head_dim: int, where: str) -> tuple[float, ...
     """Float32 values [rotated / 2], with rotated = head_dim x partial_rotary_factor. Raises EngineRefused."""
     kind = rope.get("rope_type", "default")
     if kind not in ("default", "linear", "llama3", "longrope"):
-        raise EngineRefused("the fast engine does not compute this model", f"rope_type={kind!r}", where, "use engine=generic")
+        raise EngineRefused("the fast engine does not compute this model", f"rope_type={kind!r}", where, OTHER_ENGINES)
     rotated = int(head_dim * rope.get("partial_rotary_factor", 1.0))
     exponent = torch.arange(0, rotated, 2, dtype=torch.int64).float() / rotated
     base = rope.get("rope_theta", 10000.0)

@@ -22,6 +22,7 @@ from luthier.engine.trees.pack import Pack
 
 MASKED = ("falcon",)
 """Decoders with an attention of their own, whose branches a dense mask keeps apart exactly, by `model_type`."""
+REFERENCE = "use execution.engine=reference"
 _PACKED = "the generic engine packs models that use transformers' attention interface, and " + ", ".join(MASKED)
 
 
@@ -38,14 +39,14 @@ class PackedModel:
         self.windows: tuple[int | None, ...] = ()
         self.root: Root | None = None
         if self.head is None:
-            raise EngineRefused(_PACKED, "a model without an output layer")
+            raise EngineRefused(_PACKED, "a model without an output layer", fix=REFERENCE)
         if getattr(model.config, "alibi", False):
             raise EngineRefused(
-                _PACKED, f"{model.config.model_type} with ALiBi, whose distances are between rows of a batch, not positions"
+                _PACKED, f"{model.config.model_type} with ALiBi, whose distances are between rows of a batch, not positions", fix=REFERENCE
             )
         if not self.masked:
             if not model._can_set_attn_implementation():
-                raise EngineRefused(_PACKED, model.config.model_type)
+                raise EngineRefused(_PACKED, model.config.model_type, fix=REFERENCE)
             from transformers import AttentionInterface
 
             AttentionInterface.register(TREE, tree_attention)
@@ -134,7 +135,7 @@ def check_windows(packed: PackedModel, where: str) -> int | None:
     kinds, window = getattr(config, "layer_types", None), getattr(config, "sliding_window", None)
     odd = sorted(set(kinds or ()) - {"full_attention", "sliding_attention"})
     if odd:
-        raise EngineRefused("the generic engine cannot pack this model", f"layers of {', '.join(odd)}", where, "use engine=reference")
+        raise EngineRefused("the generic engine cannot pack this model", f"layers of {', '.join(odd)}", where, REFERENCE)
     if window is None or (kinds is not None and "sliding_attention" not in kinds):
         return None
     wanted = [window if kind == "sliding_attention" else None for kind in kinds] if kinds else [window] * len(packed.windows)

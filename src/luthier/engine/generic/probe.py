@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from luthier.core.errors import EngineRefused
-from luthier.engine.generic.packed import PackedModel, check_windows, exact_products
+from luthier.engine.generic.packed import REFERENCE, PackedModel, check_windows, exact_products
 from luthier.engine.reference.engine import below
 from luthier.engine.trees.pack import build_full_pack
 
@@ -28,11 +28,9 @@ def prove(packed: PackedModel, where: str) -> int | None:
         _compare(packed, sequences, where)
     except (TypeError, ValueError, RuntimeError, KeyError, AttributeError, IndexError) as err:
         if isinstance(err, EngineRefused):
-            raise EngineRefused(err.must, err.got, where, "use engine=reference") from None
+            raise EngineRefused(err.must, err.got, where, REFERENCE) from None
         reason = (str(err).splitlines() or [type(err).__name__])[0]
-        raise EngineRefused(
-            "the generic engine cannot pack this model", f"its forward fails: {reason}", where, "use engine=reference"
-        ) from None
+        raise EngineRefused("the generic engine cannot pack this model", f"its forward fails: {reason}", where, REFERENCE) from None
     return check_windows(packed, where)
 
 
@@ -47,7 +45,7 @@ def _compare(packed: PackedModel, sequences: list[np.ndarray], where: str) -> No
             error = float((mine - theirs).abs().max() / theirs.abs().max().clamp(min=1e-30))
             if not error <= _LIMIT[packed.dtype]:
                 got = f"{what} of a branch in a pack differ from those of the branch alone ({error:.1e} of the largest)"
-                raise EngineRefused(_CANNOT, got, where, "use engine=reference")
+                raise EngineRefused(_CANNOT, got, where, REFERENCE)
 
 
 def _alone(packed: PackedModel, tokens: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,7 +5,6 @@ Skips, visibly, where the converted model is not in the cache (`luthier models p
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -71,16 +70,9 @@ def apart(engine: Any, truth: Any) -> float:
 def test_tree_logprobs_and_greedy_tokens(folder: Path) -> None:
     reference, fast = engines(folder, None)
     for slow, quick in zip(reference.logprobs(rows(4)), fast.logprobs(rows(4)), strict=True):
-        assert quick == pytest.approx(slow, abs=2e-3)
+        assert quick == pytest.approx(slow, abs=1e-4)
     prompts = [s.tokens for s in rows(3)]
     assert fast.sample(prompts, Sampling(max_new_tokens=8)) == reference.sample(prompts, Sampling(max_new_tokens=8))
-
-
-def test_the_model_loads_in_well_under_two_seconds(folder: Path) -> None:
-    load_engine(folder, None, Execution(engine="fast"), 0)
-    start = time.perf_counter()
-    load_engine(folder, LoRASpec(16, 32.0), Execution(engine="fast"), 0)
-    assert time.perf_counter() - start < 2.0
 
 
 def test_greedy_tokens_equal_generate(folder: Path) -> None:

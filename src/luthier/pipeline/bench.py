@@ -137,6 +137,7 @@ def _table(
     split = _build(workspace, workspace.graph.split, options).result
     return BenchTable(
         metric=metric.name,
+        unit=metric.unit,
         num_rows=comparison.num_rows,
         num_training_rows=split.counts["train"],
         alpha=alpha,

@@ -102,6 +102,16 @@ def test_a_gain_that_is_not_worth_it() -> None:
     assert "50 points" in got.words[0]
 
 
+def test_a_metric_that_is_no_share_is_not_told_in_points() -> None:
+    counted = table(BASIC).model_copy(update={"unit": "number"})
+    got = decide(counted, BenchPlan(worth=0.5), METHODS)
+    assert got.reason == "not worth it"
+    assert "less than the 0.5 that are worth it" in got.words[0]
+    yes = decide(counted, BenchPlan(), METHODS)
+    assert yes.answer == "yes"
+    assert all("point" not in words for words in (*got.words, *yes.words))
+
+
 def test_a_proven_gain_is_a_yes_with_base_method_size_and_cost() -> None:
     got = decided({**BASIC, "small, tuned": 0.895})
     assert (got.answer, got.reason, got.use, got.method) == ("yes", "better", "small, tuned", "lora of rank 8")

@@ -13,6 +13,7 @@ import pydantic
 from pydantic import Field
 
 from luthier.core.config import Config
+from luthier.report.sections import Unit
 
 if TYPE_CHECKING:
     from luthier.stats.groups import Comparison
@@ -87,6 +88,7 @@ class BenchTable(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     metric: str
+    unit: Unit = "share"
     num_rows: int
     num_training_rows: int
     alpha: float

@@ -10,6 +10,7 @@ from typing import Literal
 
 import pydantic
 
+from luthier.report import numbers
 from luthier.stages.choose.bench import BenchPlan, BenchRow, BenchTable
 
 FEW_ROWS = 100
@@ -94,7 +95,7 @@ def _not_better(table: BenchTable, tuned: BenchRow, unbeaten: list[BenchRow]) ->
     use = min(unbeaten, key=lambda r: r.latency_ms)
     worse = _better(table, use, tuned)
     how = "is worse than" if worse else "is not proven better than"
-    said = f"{tuned.name} ({_figure(tuned)}) {how} {use.name} ({_figure(use)}): {_gain(table.pair(tuned.name, use.name))}."
+    said = f"{tuned.name} ({_figure(tuned)}) {how} {use.name} ({_figure(use)}): {_gain(table, tuned.name, use.name)}."
     if use.family == "classical":
         words = (f"Do not fine-tune a language model: a classical one is as good. {said}", _compared(use, tuned), _cost(use))
         return Decision(answer="no", reason="classical as good", use=use.name, method=None, words=words)
@@ -104,21 +105,20 @@ def _not_better(table: BenchTable, tuned: BenchRow, unbeaten: list[BenchRow]) ->
 
 
 def _not_worth(table: BenchTable, tuned: BenchRow, use: BenchRow, plan: BenchPlan) -> Decision:
-    gain = table.pair(tuned.name, use.name)
+    worth = f"{100 * plan.worth:g} points" if table.unit == "share" else f"{plan.worth:g}"
     words = (
-        f"Do not fine-tune: {tuned.name} is better than {use.name}, but by less than the {100 * plan.worth:g} points that are worth it "
-        f"(bench.worth): {_gain(gain)}.",
+        f"Do not fine-tune: {tuned.name} is better than {use.name}, but by less than the {worth} that are worth it "
+        f"(bench.worth): {_gain(table, tuned.name, use.name)}.",
         _compared(use, tuned),
     )
     return Decision(answer="no", reason="not worth it", use=use.name, method=None, words=words)
 
 
 def _yes(table: BenchTable, chosen: BenchRow, against: BenchRow, plan: BenchPlan, methods: dict[str, str]) -> Decision:
-    gain = table.pair(chosen.name, against.name)
     method = methods[chosen.name]
     words = [
         f"Fine-tune: {chosen.name} ({_figure(chosen)}) is better than the best untuned candidate, {against.name} ({_figure(against)}): "
-        f"{_gain(gain)}.",
+        f"{_gain(table, chosen.name, against.name)}.",
         f"Recommended: {chosen.base}, {method}; its short tune took {chosen.train_seconds:.0f} s.",
     ]
     others = [r for r in table.rows if r.family == "tuned" and r.name != chosen.name]
@@ -133,7 +133,7 @@ def _size(table: BenchTable, chosen: BenchRow, other: BenchRow) -> str:
     """Why this base and not the other tuned one."""
     if table.differ(chosen.name, other.name):
         verb = "better" if chosen.value > other.value else "worse"
-        return f"It is {verb} than {other.name}: {_gain(table.pair(chosen.name, other.name))}."
+        return f"It is {verb} than {other.name}: {_gain(table, chosen.name, other.name)}."
     return f"It cannot be told apart from {other.name}. {_compared(chosen, other)}"
 
 
@@ -141,9 +141,10 @@ def _figure(row: BenchRow) -> str:
     return f"{row.value:.3f}, {row.low:.3f} to {row.high:.3f}"
 
 
-def _gain(pair: dict) -> str:
+def _gain(table: BenchTable, first: str, second: str) -> str:
+    pair, unit = table.pair(first, second), table.unit
     return (
-        f"{100 * pair['effect']:+.1f} points ({100 * pair['low']:+.1f} to {100 * pair['high']:+.1f}), "
+        f"{numbers.difference(pair['effect'], unit)} ({numbers.difference_interval(pair['low'], pair['high'], unit)}), "
         f"adjusted p {'below 0.001' if pair['adjusted'] < 0.001 else format(pair['adjusted'], '.3f')}"
     )
 

@@ -145,6 +145,7 @@ def test_the_document_has_the_fields_of_its_contract(tmp_path: Path) -> None:
         "verdict": "quarantine",
         "format": "jsonl",
         "mapping": {"kind": "classification", "text": "text", "label": "label"},
+        "samples": ["line 1: user: x | assistant: a", "line 2: user: y | assistant: b"],
         "rows": 3,
         "kept": 2,
         "set_aside": [{"at": "line 3", "reason": "label missing"}],

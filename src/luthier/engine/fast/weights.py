@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from luthier.core.errors import EngineRefused
+from luthier.core.execution import OTHER_ENGINES
 from luthier.engine.fast.architecture import Architecture
 from luthier.engine.fast.dense import Biases, Dense, Directed, Scaled, Whole
 from luthier.engine.fast.linear import Adapter, Linear, needs_scratch
@@ -131,7 +132,7 @@ def build_weights(folder: Path, arch: Architecture, dtype: torch.dtype, trained:
 def _check_stored(stored: StoredTensors) -> None:
     for name, dtype in stored.dtypes().items():
         if dtype not in FLOATS:
-            raise EngineRefused("the fast engine reads float weights", f"{name} in {dtype}", str(stored.folder), "use engine=generic")
+            raise EngineRefused("the fast engine reads float weights", f"{name} in {dtype}", str(stored.folder), OTHER_ENGINES)
 
 
 @dataclass(frozen=True, slots=True)

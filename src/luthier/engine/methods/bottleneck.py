@@ -46,7 +46,9 @@ class Bottleneck(torch.nn.Module):
     @property
     def weight(self) -> torch.Tensor:
         """The base layer's: T5 asks its layers for their precision."""
-        return self.base_layer.weight
+        found = self.base_layer.weight
+        assert isinstance(found, torch.Tensor)
+        return found
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.base_layer(x)

@@ -34,13 +34,14 @@ class Found(Placed):
 
 
 class DataCheck(_Document):
-    """The answer of `data check`, and its `--json` document."""
+    """The answer of `data check`, and its `--json` document. samples: the first rows without a finding, as read."""
 
     kind: Literal["data_check"] = "data_check"
     version: Literal[1] = 1
     verdict: VerdictWord
     format: str
     mapping: dict[str, Any] | None
+    samples: tuple[str, ...] = ()
     rows: int
     kept: int
     set_aside: tuple[Placed, ...] = ()
@@ -51,6 +52,7 @@ class DataCheck(_Document):
         """The document for people, a line each; the first begins with `name` when it is given."""
         head = f"{name}: " * bool(name) + f"{self.verdict} ({self.format}, {self.kept:,} of {self.rows:,} rows kept)"
         mapping = [f"  mapping: {self.mapping}"] if self.mapping else []
+        mapping += [f"  read as: {sample}" for sample in self.samples]
         parts: tuple[tuple[str, Sequence[Placed]], ...] = (
             ("set aside", self.set_aside),
             ("changed", self.changes),
@@ -74,6 +76,7 @@ def together(name: str, format_: str, named: Sequence[tuple[str, DataCheck]]) ->
         verdict=worst,
         format=format_,
         mapping=named[0][1].mapping if named else None,
+        samples=named[0][1].samples if named else (),
         rows=sum(c.rows for _, c in named),
         kept=0 if worst == "reject" else sum(c.kept for _, c in named),
         set_aside=tuple(_within(file, p) for file, c in named for p in c.set_aside),

@@ -22,6 +22,7 @@ from luthier.parts.sources.source import Opened, open_rows
 from luthier.stages.data.check_document import DataCheck, Found, Placed, VerdictWord
 from luthier.stages.data.cleaning import failures_of
 from luthier.stages.data.reading import FindingList, Inspector, ReadRow, read_rows
+from luthier.stages.data.samples import MOST, as_read
 
 MAX_PLACES = 10_000
 
@@ -39,6 +40,7 @@ class _Tally:
     inspector: Inspector = field(default_factory=Inspector)
     also: Sequence[Any] = ()
     held: list[Record] = field(default_factory=list)
+    samples: list[str] = field(default_factory=list)
 
     def put_aside(self, at: str, reason: str) -> None:
         self.num_aside += 1
@@ -102,8 +104,11 @@ def take_rows(opened: Opened, mapping: Mapping, name: str, asking: Asking, tally
                 tally.change(item.at, reason)
             tally.held += item.records if tally.also else ()
             for record in item.records:
-                for found in tally.inspector.look(record, item.at):
+                reasons = list(tally.inspector.look(record, item.at))
+                for found in reasons:
                     tally.findings.add(found)
+                if not reasons and len(tally.samples) < MOST:  # a row with personal data or a secret is never shown
+                    tally.samples.append(as_read(record, item.at))
         elif isinstance(item, BadRow):
             tally.rows += 1
             tally.put_aside(item.at, item.reason)
@@ -136,6 +141,7 @@ def _document(format_: str, mapping: Mapping | None, tally: _Tally, strict: bool
         verdict=verdict,
         format=format_,
         mapping=shown_mapping(mapping) if mapping else None,
+        samples=tuple(tally.samples),
         rows=tally.rows,
         kept=0 if rejected else tally.kept,
         set_aside=tuple(tally.set_aside),

@@ -145,10 +145,9 @@ def _save(engine: Engine, done: Progressed, ctx: Context) -> None:
     """Save a resume point; what it says is measured must be on disk before it."""
     from luthier.engine.checkpoint.folder import save_checkpoint
 
-    for name in (METRICS, SAMPLES):
-        if (ctx.dir / name).exists():
-            fsync_path(ctx.dir / name)
-    fsync_path(ctx.dir)  # their names too
+    said = [ctx.dir / name for name in (METRICS, SAMPLES) if (ctx.dir / name).exists()]
+    for path in (*said, *{path.parent for path in said}):  # their names too
+        fsync_path(path)
     save_checkpoint(ctx.dir / CHECKPOINTS, done.step, {**engine.state(), LOOP: asdict(done)})
 
 

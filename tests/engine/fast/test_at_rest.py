@@ -81,3 +81,10 @@ def test_a_file_that_was_cut_is_said(tmp_path: Path) -> None:
         StoredTensors(tmp_path)
     with pytest.raises(CorruptArtifact, match=r"lack no\.weight"):
         tensors.read("no.weight", (1,))
+
+
+def test_an_index_that_names_no_files_is_said(tmp_path: Path) -> None:
+    save_toy(tmp_path, "llama")
+    (tmp_path / "model.safetensors.index.json").write_text('{"metadata": {}}')
+    with pytest.raises(CorruptArtifact, match="has no weight_map"):
+        load_fast(tmp_path, None, None, 0, torch.float32, Execution())

@@ -5,7 +5,6 @@ One decision: bytes are read, not mapped, so a process holds what it was given a
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from luthier.core.errors import CorruptArtifact, UserError
+from luthier.engine.memory.dimensions import weight_files
 from luthier.engine.models.safety import TensorSpan, read_header
 
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -27,7 +27,7 @@ class StoredTensors:
     _spans: dict[str, tuple[Path, TensorSpan]] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_spans", {span.name: (path, span) for path in self._files() for span in _header(path)})
+        object.__setattr__(self, "_spans", {span.name: (path, span) for path in weight_files(self.folder) for span in _header(path)})
 
     def dtypes(self) -> dict[str, str]:
         """The stored type of every tensor, by the names of the safetensors format."""
@@ -45,20 +45,10 @@ class StoredTensors:
             raise CorruptArtifact(f"{path} was cut while it was read: fetch or convert the model again")
         return torch.from_numpy(found).view(FLOATS[span.dtype]).view(shape)
 
-    def _files(self) -> list[Path]:
-        index, names = self.folder / "model.safetensors.index.json", ["model.safetensors"]
-        if index.is_file():
-            try:
-                names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-            except (json.JSONDecodeError, UnicodeDecodeError, KeyError) as err:
-                raise CorruptArtifact(f"{index} cannot be read ({err}): fetch or convert the model again") from None
-        for name in names:
-            if not (self.folder / name).is_file():
-                raise UserError("a model folder must hold its weights as safetensors", f"no {name}", str(self.folder))
-        return [self.folder / name for name in names]
-
 
 def _header(path: Path) -> list[TensorSpan]:
+    if not path.is_file():
+        raise UserError("a model folder must hold its weights as safetensors", f"no {path.name}", str(path.parent))
     try:
         return read_header(path)
     except UserError as err:

@@ -142,7 +142,7 @@ def read_family(folder: Path) -> str:
 def read_dimensions(folder: Path) -> Dimensions:
     """Read the sizes of the model in `folder`. Raises UserError where there is none, CorruptArtifact for bytes that are not a model's."""
     config = _read_json(folder / "config.json")
-    headers = [_header(path) for path in _weight_files(folder)]
+    headers = [_header(path) for path in weight_files(folder)]
     stored = {entry["dtype"] for header in headers for name, entry in header.items() if name.endswith("_proj.weight")}
     heads = _needed(config, "num_attention_heads", folder)
     hidden = _needed(config, "hidden_size", folder)
@@ -168,7 +168,7 @@ def read_num_bytes(folder: Path, value: int) -> int:
 
     Raises CorruptArtifact for bytes that are not a model's.
     """
-    files = [path for path in _weight_files(folder) if path.is_file()]
+    files = [path for path in weight_files(folder) if path.is_file()]
     entries = [e for path in files for name, e in _header(path).items() if name != "__metadata__"]
     return sum((value if "F" in e["dtype"] else BYTES.get(e["dtype"], 4)) * math.prod(e["shape"]) for e in entries)
 
@@ -216,9 +216,15 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise CorruptArtifact(f"{path} cannot be read ({err}): fetch or convert the model again") from None
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that a model names, which need not be there. Raises CorruptArtifact for an index that names none."""
     index = folder / "model.safetensors.index.json"
-    names = sorted(set(_read_json(index)["weight_map"].values())) if index.is_file() else ["model.safetensors"]
+    if not index.is_file():
+        return [folder / "model.safetensors"]
+    mapped = _read_json(index).get("weight_map")
+    if not isinstance(mapped, dict):
+        raise CorruptArtifact(f"{index} has no weight_map: fetch or convert the model again")
+    names = sorted(set(mapped.values()))
     return [folder / name for name in names]
 
 
